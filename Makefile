@@ -1,0 +1,44 @@
+# `make demo` and `make test` need Python 3.11 or newer and nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help demo test test-torch check format bench clean
+
+help:            ## what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
+
+$(STAMP): pyproject.toml constraints.txt hatch_build.py
+	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V)"; exit 1; }
+	@echo "building $(VENV) (a minute or two the first time)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,demo,dev,metrics]'
+	@touch $@
+
+demo: $(STAMP)   ## model-less serving on a real Kafka with real models, under 5 minutes (CHAOS=1 kills things meanwhile)
+	$(BIN)/python -m infaas.examples.demo $(if $(CHAOS),--chaos)
+
+test: $(STAMP)   ## every test, on real Kafka
+	$(BIN)/python -m pytest
+
+test-torch: $(STAMP)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[torch]'
+	$(BIN)/python -m pytest -m torch
+
+check: $(STAMP)  ## ruff, mypy, import-linter
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## latency through the whole system, as ratios to a plain echo
+	$(BIN)/python -m infaas.bench latency
+
+clean:           ## remove what was built
+	rm -rf $(VENV) .dev demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,274 @@
+"""Topics and groups: made, checked, grown, emptied and asked about."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from confluent_kafka import (
+    OFFSET_INVALID,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from infaas.bus.errors import translate
+from infaas.bus.settings import BusSettings
+from infaas.bus.workqueue import Commit
+from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
+from infaas.schemas.topics import FIXED, OFFLINE, WORK, WORK_GROUP, Topic, topic_config
+
+log = logging.getLogger(__name__)
+TIMEOUT_S = 15.0
+VISIBLE_S = 10.0
+Place = tuple[str, int]
+
+
+class Admin:
+    """Asks the cluster and changes it; every call waits for its result.
+
+    Every method raises KafkaUnavailable if no broker answers in time.
+    """
+
+    def __init__(self, settings: BusSettings, *, client_id: str) -> None:
+        self._settings, self._names = settings, settings.names
+        self._admin = AdminClient(settings.common(client_id))
+        # One consumer of the work group, never assigned anything: to commit what was returned.
+        self._committer = Consumer(
+            settings.consumer(f"{client_id}-commit", settings.names.group(WORK_GROUP), reset="error", wait_ms=500)
+        )
+
+    def wait_for_broker(self, timeout: float = 30.0) -> None:
+        """Returns when a broker answers.
+
+        Raises:
+            KafkaUnavailable: if none does in time; the message says where it was looked for.
+        """
+        try:
+            self._admin.list_topics(timeout=timeout)
+        except KafkaException as error:
+            raise KafkaUnavailable(
+                f"no Kafka at {self._settings.bootstrap_servers} ({translate(error)}). Start one with `infaas broker start`, "
+                "or set INFAAS_BOOTSTRAP_SERVERS"
+            ) from None
+
+    def ensure_topics(self) -> list[str]:
+        """Makes the topics that are missing; returns their names."""
+        return self._ensure({self._names.of(topic): topic for topic in FIXED})
+
+    def ensure_variant_topics(self, variant: str) -> list[str]:
+        """Makes a variant's work and offline topics, and waits until they can be seen."""
+        return self._ensure({self._names.work(variant): WORK, self._names.offline(variant): OFFLINE})
+
+    def _ensure(self, wanted: Mapping[str, Topic]) -> list[str]:
+        there = self._list()
+        missing = {name: topic for name, topic in wanted.items() if name not in there}
+        if not missing:
+            return []
+        new = [NewTopic(name, topic.partitions, -1, config=self._config(topic)) for name, topic in missing.items()]
+        for name, future in self._admin.create_topics(new, request_timeout=TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise translate(error, f"making {name}") from error
+        self._until(lambda: set(missing) <= set(self._list()), f"{sorted(missing)} to be there")
+        return sorted(missing)
+
+    def _config(self, topic: Topic) -> dict[str, str]:
+        return topic_config(
+            topic,
+            max_query_bytes=self._settings.max_query_bytes,
+            queries_retention_bytes=self._settings.queries_retention_bytes,
+        )
+
+    def check_topics(self) -> list[str]:
+        """What differs from the table of topics, a line each; empty = all is as it should be."""
+        there = self._list()
+        wanted = {self._names.of(topic): topic for topic in FIXED}
+        wrong = [f"{name}: missing" for name in wanted if name not in there]
+        present = [name for name in wanted if name in there]
+        wrong += [
+            f"{name}: {there[name]} partitions, at least {wanted[name].partitions} wanted"
+            for name in present
+            if there[name] < wanted[name].partitions
+        ]
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in present]
+        for resource, future in (
+            self._admin.describe_configs(resources, request_timeout=TIMEOUT_S).items() if resources else ()
+        ):
+            found = {key: entry.value for key, entry in future.result().items()}
+            for key, value in self._config(wanted[resource.name]).items():
+                if found.get(key) != value:
+                    wrong.append(f"{resource.name}: {key} is {found.get(key)}, {value} wanted")
+        return wrong
+
+    def repair_topics(self) -> None:
+        """Sets the settings of topics that are there to what the table of topics says."""
+        there = self._list()
+        resources = []
+        for topic in FIXED:
+            if self._names.of(topic) in there:
+                entries = [
+                    ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                    for key, value in self._config(topic).items()
+                ]
+                resources.append(ConfigResource(ResourceType.TOPIC, self._names.of(topic), incremental_configs=entries))
+        for future in self._admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
+            future.result()
+
+    def delete_variant_topics(self, variant: str) -> None:
+        """Deletes a variant's topics for good: no topic name is ever used again."""
+        self.delete_topics([self._names.work(variant), self._names.offline(variant)])
+
+    def delete_topics(self, names: Iterable[str]) -> None:
+        """Deletes topics and waits until they are gone; those that are not there are no error."""
+        gone = [name for name in names if name in self._list()]
+        if not gone:
+            return
+        for name, future in self._admin.delete_topics(gone, request_timeout=TIMEOUT_S).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                    raise translate(error, f"deleting {name}") from error
+        self._until(lambda: not set(gone) & set(self._list()), f"{gone} to be gone")
+
+    def grow(self, variant: str, partitions: int) -> None:
+        """Grows a variant's topics, and waits until the new partitions can be seen."""
+        for topic in (self._names.work(variant), self._names.offline(variant)):
+            if self.partitions(topic) >= partitions:
+                continue
+            for future in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # somebody else has grown it
+                        raise translate(error, f"growing {topic}") from error
+            self._until(partial(self._has, topic, partitions), f"{topic} to grow")
+
+    def _has(self, topic: str, partitions: int) -> bool:
+        return self.partitions(topic) >= partitions
+
+    def topics(self) -> dict[str, int]:
+        """All topics of this cell and their numbers of partitions."""
+        return {name: count for name, count in self._list().items() if name.startswith(self._names.prefix)}
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a topic has now; 0 = no such topic."""
+        try:
+            found = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
+        except KafkaException as error:
+            raise translate(error, f"asking for {topic}") from error
+        return 0 if found is None or found.error is not None else len(found.partitions)
+
+    def watermarks(self, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
+        """Low watermark and end of every partition of these topics (name → partitions), asked in bulk."""
+        places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
+        if not places:
+            return {}
+        low = self._offsets(places, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        high = self._offsets(places, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        return {place: (low[place], high[place]) for place in low if place in high}
+
+    def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[Place, int]:
+        out = {}
+        for place, future in self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S).items():
+            try:
+                out[place.topic, place.partition] = int(future.result().offset)
+            except KafkaException as error:
+                log.info("no offset", extra={"topic": place.topic, "partition": place.partition, "error": str(error)})
+        return out
+
+    def committed(self, topics: Mapping[str, int]) -> dict[Place, Commit]:
+        """What the work group has committed for every partition of these topics (name → partitions)."""
+        places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
+        if not places:
+            return {}
+        group = self._names.group(WORK_GROUP)
+        request = [ConsumerGroupTopicPartitions(group, places)]
+        try:
+            answer = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            raise translate(error, "asking for commits") from error
+        return {
+            (p.topic, p.partition): Commit(
+                None if p.offset in (OFFSET_INVALID, -1) else p.offset, str(p.metadata or "")
+            )
+            for p in answer.topic_partitions
+        }
+
+    def commit_work(self, positions: Mapping[Place, int]) -> None:
+        """Commits for the work group, and waits for it: what was returned or answered in the owner's place."""
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+        if not offsets:
+            return
+        try:
+            for one in self._committer.commit(offsets=offsets, asynchronous=False) or []:
+                if one.error is not None:
+                    raise translate(one.error, f"committing {one.topic}-{one.partition}")
+        except KafkaException as error:
+            raise translate(error, "committing work") from error
+
+    def delete_below(self, positions: Mapping[Place, int]) -> None:
+        """Deletes the records below these offsets."""
+        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
+        if not offsets:
+            return
+        for future in self._admin.delete_records(offsets, request_timeout=TIMEOUT_S).values():
+            try:
+                future.result()
+            except KafkaException as error:
+                log.info("records not deleted", extra={"error": str(error)})
+
+    def group_members(self, group: str) -> set[str]:
+        """Ids of the members of a group (full name); empty if there is no such group."""
+        try:
+            found = self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return set()
+            raise translate(error, f"asking for group {group}") from error
+        return {member.member_id for member in found.members}
+
+    def delete_groups(self, groups: Iterable[str]) -> None:
+        """Deletes groups; those with members or not there are left."""
+        asked = list(groups)
+        for future in self._admin.delete_consumer_groups(asked).values() if asked else ():
+            try:
+                future.result()
+            except KafkaException as error:
+                log.debug("group not deleted", extra={"error": str(error)})
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._committer.close()
+
+    def _list(self) -> dict[str, int]:
+        try:
+            topics = self._admin.list_topics(timeout=TIMEOUT_S).topics
+        except KafkaException as error:
+            raise translate(error, "asking for topics") from error
+        return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
+
+    @staticmethod
+    def _until(true: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + VISIBLE_S
+        while not true():
+            if time.monotonic() > deadline:
+                raise ConfigurationError(f"waited {VISIBLE_S:g} s for {what}")
+            time.sleep(0.01)

@@ -1,0 +1,160 @@
+"""The producer: every record sent is confirmed or reported as failed, to the one who sent it.
+
+Not thread-safe but for `send`: callbacks run in whoever calls `poll` or `flush`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
+
+from infaas.bus.clock import BrokerClock
+from infaas.bus.errors import translate
+from infaas.bus.settings import BusSettings
+from infaas.schemas.errors import DeliveryFailed, InfaasError, ProducerFatal, QueueFull
+from infaas.schemas.headers import HeaderList
+
+log = logging.getLogger(__name__)
+ANY_PARTITION = -1  # by the key's hash
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What became of a record."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: float
+    error: InfaasError | None = None
+
+
+class Outbox:
+    """One idempotent producer with bounded queues."""
+
+    def __init__(self, settings: BusSettings, *, client_id: str) -> None:
+        self.clock = BrokerClock()
+        self._fatal: str | None = None
+        self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
+
+    def send(
+        self,
+        topic: str,
+        *,
+        value: bytes | None,
+        key: bytes | str | None = None,
+        headers: HeaderList | None = None,
+        partition: int | None = None,
+        on_done: Callable[[Delivery], None] | None = None,
+    ) -> None:
+        """Queues a record; `on_done` hears of it exactly once, in `poll` or `flush`, unless this raises.
+
+        Raises:
+            QueueFull: the local queue is full; poll, then try again.
+            PayloadTooLarge: above what any topic takes.
+            DeliveryFailed: the partition is not known; `learn` the topic.
+            ProducerFatal: the process has to start anew.
+        """
+        if self._fatal is not None:
+            raise ProducerFatal(self._fatal)
+        sent_ms = time.time() * 1000.0
+
+        def report(error: KafkaError | None, message: Message) -> None:
+            self._report(sent_ms, error, message, on_done)
+
+        try:
+            self._producer.produce(
+                topic,
+                value=value,
+                key=key,
+                headers=[*headers] if headers else None,
+                partition=ANY_PARTITION if partition is None else partition,
+                on_delivery=report,
+            )
+        except BufferError:
+            raise QueueFull(f"producing to {topic}: the local queue is full") from None
+        except KafkaException as error:
+            raise translate(error, f"producing to {topic}") from error
+
+    def _report(
+        self, sent_ms: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
+    ) -> None:
+        kind, stamp = message.timestamp()
+        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
+            self.clock.observe(sent_ms, time.time() * 1000.0, float(stamp))
+        if on_done is not None:
+            partition, offset = message.partition(), message.offset()
+            on_done(
+                Delivery(
+                    message.topic() or "",
+                    -1 if partition is None else partition,
+                    -1 if offset is None else offset,
+                    float(stamp),
+                    None if error is None else translate(error),
+                )
+            )
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() == KafkaError._FATAL:
+            self._fatal = str(error)
+        else:
+            log.debug("kafka client", extra={"error": str(error)})
+
+    def learn(self, topic: str, timeout: float = 5.0) -> int:
+        """Asks for a topic's partitions, without which a warm producer refuses new ones; 0 = no such topic.
+
+        Raises:
+            KafkaUnavailable: if no broker answers.
+        """
+        try:
+            found = self._producer.list_topics(topic, timeout).topics.get(topic)
+        except KafkaException as error:
+            raise translate(error, f"asking for {topic}") from error
+        return 0 if found is None or found.error is not None else len(found.partitions)
+
+    def poll(self, timeout: float = 0.0) -> None:
+        """Serves delivery reports.
+
+        Raises:
+            ProducerFatal: the process has to start anew.
+        """
+        self._producer.poll(timeout)
+        if self._fatal is not None:
+            raise ProducerFatal(self._fatal)
+
+    def send_and_wait(self, topic: str, *, value: bytes | None, key: bytes | str | None = None,
+                      headers: HeaderList | None = None, partition: int | None = None, timeout: float = 10.0) -> Delivery:  # fmt: skip
+        """Sends one record and waits until it is confirmed.
+
+        Raises:
+            DeliveryFailed: if it is not, in time.
+        """
+        done: list[Delivery] = []
+        self.send(topic, value=value, key=key, headers=headers, partition=partition, on_done=done.append)
+        deadline = time.monotonic() + timeout
+        while not done and time.monotonic() < deadline:
+            self.poll(0.01)
+        if not done:
+            raise DeliveryFailed(f"{topic}: not confirmed in {timeout:g} s")
+        if done[0].error is not None:
+            raise done[0].error
+        return done[0]
+
+    def flush(self, timeout: float) -> int:
+        """Waits for everything sent; returns how many records are left."""
+        return int(self._producer.flush(timeout))
+
+    @property
+    def pending(self) -> int:
+        """Records queued or in flight, and reports not yet served."""
+        return len(self._producer)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Flushes, then reports what is left as failed."""
+        if self.flush(timeout):
+            self._producer.purge()
+            self._producer.flush(1.0)

@@ -1,0 +1,105 @@
+"""Settings of the Kafka clients, each with its reason beside it.
+
+The defaults of librdkafka are made for throughput and for patience; the latency path needs others. What stands here was
+measured on Kafka 4.3.1 (docs/decisions/0002-kafka-settings.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infaas.schemas.topics import TopicNames
+
+MIB = 1024 * 1024
+DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected anew
+
+
+class BusSettings(BaseSettings):
+    """Where the cell's Kafka is, and how to talk to it; read once, in the composition root."""
+
+    model_config = SettingsConfigDict(env_prefix="INFAAS_", env_nested_delimiter="__", frozen=True, extra="ignore")
+
+    bootstrap_servers: str = "127.0.0.1:9092"
+    """Brokers to ask first, `host:port,...`."""
+    topic_prefix: str = "infaas."
+    """Before every topic's and group's name: one prefix a cell."""
+    max_query_bytes: int = Field(default=8 * MIB, ge=64 * 1024)
+    """Largest record on `queries`; above it the client uses a claim check."""
+    queries_retention_bytes: int = -1
+    """Size limit of the query log a partition; -1 = none (time alone)."""
+    session_timeout_ms: int = Field(default=6_000, ge=100)
+    """Of the consumer groups. A stock broker refuses less than 6 s; the embedded one takes 1 s."""
+    payload_url: str | None = None
+    """Where values above the limit are put (fsspec URL); None = under the repository."""
+    kafka: Mapping[str, str] = Field(default_factory=dict)
+    """Anything of librdkafka, on all clients: INFAAS_KAFKA__SECURITY_PROTOCOL=SASL_SSL sets `security.protocol`."""
+
+    @property
+    def names(self) -> TopicNames:
+        """Full names of topics and groups."""
+        return TopicNames(self.topic_prefix)
+
+    def common(self, client_id: str) -> dict[str, Any]:
+        """What every client gets."""
+        own = {key.lower().replace("_", "."): value for key, value in self.kafka.items()}
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": client_id,
+            "allow.auto.create.topics": False,  # a typing error must not make a topic
+            "reconnect.backoff.ms": 20,  # a broker that restarts is found again at once
+            "reconnect.backoff.max.ms": 500,
+            "socket.nagle.disable": True,
+            "log_level": 2,  # a broker that is away is heard of as errors of calls, not in a line every 12 ms
+            "topic.metadata.refresh.interval.ms": 30_000,
+            **own,
+        }
+
+    def producer(self, client_id: str) -> dict[str, Any]:
+        """The latency path's producer."""
+        return {
+            **self.common(client_id),
+            "enable.idempotence": True,  # retries neither double nor reorder
+            "acks": "all",
+            "linger.ms": 0,  # 5 ms, the default, is paid on every leg
+            # One request in flight makes linger 0 batch by itself: what gathers meanwhile goes in the next request.
+            "max.in.flight.requests.per.connection": 1,
+            "message.timeout.ms": DELIVERY_TIMEOUT_MS,
+            "retry.backoff.ms": 20,
+            "retry.backoff.max.ms": 200,
+            "message.max.bytes": self.max_query_bytes + MIB,
+            "queue.buffering.max.messages": 100_000,
+            "queue.buffering.max.kbytes": 64 * 1024,  # bounded: a full queue pauses intake instead of eating memory
+        }
+
+    def consumer(self, client_id: str, group: str, *, reset: str, wait_ms: int) -> dict[str, Any]:
+        """What every consumer gets; `reset` is what happens at a position that is not there."""
+        return {
+            **self.common(client_id),
+            "group.id": group,
+            "enable.auto.commit": False,  # a commit says that the replies are confirmed; nobody else may say it
+            "enable.auto.offset.store": False,
+            "auto.offset.reset": reset,
+            "fetch.queue.backoff.ms": 1,  # the default of 1,000 stalls a consumer whose queue was full
+            "fetch.error.backoff.ms": 20,
+            "fetch.wait.max.ms": wait_ms,  # data ends the wait at once; it delays only newly added partitions
+            "fetch.message.max.bytes": self.max_query_bytes + MIB,
+            "fetch.max.bytes": self.max_query_bytes + 2 * MIB,
+            "receive.message.max.bytes": self.max_query_bytes + 4 * MIB,
+            "queued.max.messages.kbytes": 8 * 1024,  # bounded memory; what is not fetched stays on the broker
+            "check.crcs": False,  # one trust zone, TCP has sums of its own
+            "enable.partition.eof": False,
+        }
+
+    def group_member(self, client_id: str, group: str) -> dict[str, Any]:
+        """A member of a classic consumer group with cooperative assignment."""
+        return {
+            **self.consumer(client_id, group, reset="earliest", wait_ms=50),
+            "partition.assignment.strategy": "cooperative-sticky",
+            "session.timeout.ms": self.session_timeout_ms,
+            "heartbeat.interval.ms": max(30, self.session_timeout_ms // 10),
+            "max.poll.interval.ms": max(60_000, self.session_timeout_ms),
+        }

@@ -1,0 +1,1 @@
+"""The `infaas` command and the one-machine stack."""

@@ -1,0 +1,1 @@
+"""The caller's side: queries, replies and registrations over Kafka, with numpy arrays."""

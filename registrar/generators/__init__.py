@@ -1,0 +1,1 @@
+"""Generators: each makes one kind of artifact from a registered model."""

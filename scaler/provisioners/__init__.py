@@ -1,0 +1,1 @@
+"""Provisioners: how machines are started and stopped."""

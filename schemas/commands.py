@@ -1,0 +1,65 @@
+"""Commands to the registrar, in the imperative; unknown fields are refused, so that a typing error is not ignored."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from infaas.schemas.metadata import from_validation
+from infaas.schemas.names import NAME_PATTERN
+
+DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
+Name = Annotated[str, Field(pattern=f"^{NAME_PATTERN}$")]
+Digest = Annotated[str, Field(pattern=f"^{DIGEST_PATTERN}$")]
+
+
+class Command(BaseModel):
+    """What all commands have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RegisterModel(Command):
+    """Register a trained model under an application; artifact and validation set are in the repository already."""
+
+    command: Literal["register_model"] = "register_model"
+    architecture: Name
+    application: Name
+    artifact: Digest
+    validation_set: Digest
+    labels: tuple[str, ...] = ()
+    max_batch: int = Field(ge=1, le=1024, default=64)
+    generators: tuple[str, ...] | None = None
+    """Generators to use; None = all that apply."""
+    cores: tuple[int, ...] | None = None
+    """Core counts to make variants for; None = 1 and 2."""
+
+
+class UnregisterModel(Command):
+    """Retire an architecture and all its variants."""
+
+    command: Literal["unregister_model"] = "unregister_model"
+    architecture: Name
+
+
+AnyCommand = Annotated[RegisterModel | UnregisterModel, Field(discriminator="command")]
+_ADAPTER: TypeAdapter[AnyCommand] = TypeAdapter(AnyCommand)
+
+
+def encode(command: Command) -> bytes:
+    """The command's value on the registrations topic."""
+    return orjson.dumps(command.model_dump(mode="json"))
+
+
+def decode(value: bytes) -> AnyCommand:
+    """Reads a command.
+
+    Raises:
+        BadInput: naming the first field that is wrong.
+    """
+    try:
+        return _ADAPTER.validate_json(value)
+    except ValidationError as error:
+        raise from_validation(error) from None

@@ -1,0 +1,56 @@
+"""Decision records: what was decided, from which inputs and why, for people and for `infaas explain`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infaas.schemas.metadata import from_validation
+
+
+class DecisionRecord(BaseModel):
+    """One decision on the `decisions` topic, under the key of what it is for (a query id, an application, a worker)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    by: Literal["router", "scaler", "registrar"]
+    about: str
+    decision: str
+    """Dispatch, Reject, Replicate, Upgrade, Downgrade, Unload, Move, AddWorker, RemoveWorker, Verdict, Return, ..."""
+    reason: str
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    view_offset: int = -1
+    at_ms: int
+
+
+class Usage(BaseModel):
+    """Machine-seconds of one machine in one interval, on the `usage` topic: the bill's raw material."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    machine: str
+    machine_type: str
+    price_per_hour: float
+    seconds: float
+    by_variant: dict[str, float] = Field(default_factory=dict)
+    """Share of the machine-seconds reserved by each variant's instances; the rest is idle."""
+    at_ms: int
+
+
+def encode(record: DecisionRecord | Usage) -> bytes:
+    """The record's value on its topic."""
+    return orjson.dumps(record.model_dump(mode="json"))
+
+
+def decode(value: bytes) -> DecisionRecord:
+    """Reads a decision.
+
+    Raises:
+        BadInput: naming the first field that is wrong.
+    """
+    try:
+        return DecisionRecord.model_validate_json(value)
+    except ValidationError as error:
+        raise from_validation(error) from None

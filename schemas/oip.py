@@ -1,0 +1,281 @@
+"""Open Inference Protocol v2 (the KServe predict protocol): requests and responses, in JSON and with binary tensors.
+
+The binary form is JSON followed by raw little-endian tensors; the length of the JSON stands in the record header
+`inference-header-content-length`, each tensor's in its parameter `binary_data_size`. Tensors are numpy arrays here;
+binary ones are views of the record's bytes and are never copied.
+
+Source: https://kserve.github.io/website (Open Inference Protocol v2, binary tensor data extension).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+
+from infaas.schemas.errors import BadTensor
+
+Array = np.ndarray[Any, Any]
+DATATYPES: Mapping[str, np.dtype[Any]] = {
+    "BOOL": np.dtype("?"),
+    "UINT8": np.dtype("u1"),
+    "UINT16": np.dtype("<u2"),
+    "UINT32": np.dtype("<u4"),
+    "UINT64": np.dtype("<u8"),
+    "INT8": np.dtype("i1"),
+    "INT16": np.dtype("<i2"),
+    "INT32": np.dtype("<i4"),
+    "INT64": np.dtype("<i8"),
+    "FP16": np.dtype("<f2"),
+    "FP32": np.dtype("<f4"),
+    "FP64": np.dtype("<f8"),
+}
+_NAMES = {dtype: name for name, dtype in DATATYPES.items()}
+_MAX_RANK = 16
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """A query's body. Arrays keep the shape they came with, the first axis being rows."""
+
+    inputs: Mapping[str, Array]
+    id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    """The outputs asked for; empty = all."""
+    binary: bool = False
+    """The form it came in, in which the reply goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """A reply's body."""
+
+    model_name: str
+    outputs: Mapping[str, Array]
+    id: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+def datatype_of(array: Array) -> str:
+    """The protocol's name of an array's dtype.
+
+    Raises:
+        BadTensor: if the protocol has none.
+    """
+    name = _NAMES.get(array.dtype.newbyteorder("<"))
+    if name is None:
+        raise BadTensor("datatype", "one of " + ", ".join(DATATYPES), str(array.dtype))
+    return name
+
+
+def decode_request(value: bytes, json_length: int | None = None) -> InferRequest:
+    """Reads a request in either form.
+
+    Args:
+        value: the record's value.
+        json_length: the length of the JSON part if the binary form is used.
+
+    Raises:
+        BadTensor: naming the field and what was expected.
+    """
+    body, raw = _split(value, json_length)
+    tensors = body.get("inputs")
+    if not isinstance(tensors, list) or not tensors:
+        raise BadTensor("inputs", "a list of at least one tensor", tensors)
+    inputs = _tensors(tensors, raw, "inputs")
+    outputs = body.get("outputs") or ()
+    if not isinstance(outputs, list | tuple) or not all(
+        isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs
+    ):
+        raise BadTensor("outputs", "a list of {name}", outputs)
+    return InferRequest(
+        inputs=inputs,
+        id=_identifier(body),
+        parameters=_parameters(body, "parameters"),
+        outputs=tuple(o["name"] for o in outputs),
+        binary=json_length is not None,
+    )
+
+
+def encode_request(request: InferRequest) -> tuple[bytes, int | None]:
+    """Writes a request in the form it asks for; returns the value and, if binary, the length of its JSON part."""
+    body: dict[str, Any] = {}
+    if request.id is not None:
+        body["id"] = request.id
+    if request.parameters:
+        body["parameters"] = dict(request.parameters)
+    if request.outputs:
+        body["outputs"] = [{"name": name} for name in request.outputs]
+    return _encode(body, "inputs", request.inputs, binary=request.binary)
+
+
+def decode_response(value: bytes, json_length: int | None = None) -> InferResponse:
+    """Reads a response in either form.
+
+    Raises:
+        BadTensor: naming the field and what was expected.
+    """
+    body, raw = _split(value, json_length)
+    return InferResponse(
+        model_name=str(body.get("model_name", "")),
+        outputs=_tensors(body.get("outputs") or [], raw, "outputs"),
+        id=_identifier(body),
+        parameters=_parameters(body, "parameters"),
+    )
+
+
+def encode_response(response: InferResponse, *, binary: bool) -> tuple[bytes, int | None]:
+    """Writes a response; returns the value and, if binary, the length of its JSON part."""
+    body: dict[str, Any] = {"model_name": response.model_name}
+    if response.id is not None:
+        body["id"] = response.id
+    if response.parameters:
+        body["parameters"] = dict(response.parameters)
+    return _encode(body, "outputs", response.outputs, binary=binary)
+
+
+def encode_error(code: str, message: str, **more: object) -> bytes:
+    """Writes the value of a reply that is not `ok`."""
+    return orjson.dumps({"error": message, "code": code, **{k: v for k, v in more.items() if v is not None}})
+
+
+def body_parameters(value: bytes, json_length: int | None = None) -> Mapping[str, Any]:
+    """The `parameters` of a request, of which nothing else is looked at: for producers that can't set headers.
+
+    Raises:
+        BadTensor: if the body is no JSON object.
+    """
+    body, _ = _split(value, json_length)
+    return _parameters(body, "parameters")
+
+
+def _split(value: bytes, json_length: int | None) -> tuple[dict[str, Any], memoryview]:
+    if json_length is not None and not 0 < json_length <= len(value):
+        raise BadTensor("inference-header-content-length", f"a length from 1 to {len(value)}", json_length)
+    view = memoryview(value or b"")
+    try:
+        body = orjson.loads(view if json_length is None else view[:json_length])
+    except orjson.JSONDecodeError as error:
+        raise BadTensor("body", f"JSON ({error})", bytes(view[:40])) from None
+    if not isinstance(body, dict):
+        raise BadTensor("body", "a JSON object", type(body).__name__)
+    return body, view[len(view) if json_length is None else json_length :]
+
+
+def _identifier(body: Mapping[str, Any]) -> str | None:
+    found = body.get("id")
+    if found is not None and not isinstance(found, str):
+        raise BadTensor("id", "text", found)
+    return found
+
+
+def _parameters(owner: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    found = owner.get("parameters") or {}
+    if not isinstance(found, dict):
+        raise BadTensor(where, "an object", found)
+    return found
+
+
+def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, Array]:
+    out: dict[str, Array] = {}
+    at = 0
+    for i, tensor in enumerate(tensors):
+        if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str):
+            raise BadTensor(
+                f"{where}[{i}].name", "text", tensor if not isinstance(tensor, dict) else tensor.get("name")
+            )
+        name = f"{where}.{tensor['name']}"
+        dtype = DATATYPES.get(tensor.get("datatype"))  # type: ignore[arg-type]
+        if dtype is None:
+            raise BadTensor(f"{name}.datatype", "one of " + ", ".join(DATATYPES), tensor.get("datatype"))
+        shape = _shape(tensor.get("shape"), name)
+        size = _parameters(tensor, f"{name}.parameters").get("binary_data_size")
+        if size is not None:
+            array = _from_bytes(raw, at, size, dtype, shape, name)
+            at += size
+        else:
+            array = _from_json(tensor.get("data"), dtype, shape, name)
+        if tensor["name"] in out:
+            raise BadTensor(name, "each tensor once", "it comes twice")
+        out[tensor["name"]] = array
+    if at != len(raw):
+        raise BadTensor(where, f"{at} bytes of binary tensors, as their binary_data_size say", len(raw))
+    return out
+
+
+def _shape(shape: Any, name: str) -> tuple[int, ...]:
+    whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+    if not whole or len(shape) > _MAX_RANK:
+        raise BadTensor(f"{name}.shape", f"a list of at most {_MAX_RANK} whole numbers from 0", shape)
+    return tuple(shape)
+
+
+def _from_bytes(raw: memoryview, at: int, size: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> Array:
+    expected = math.prod(shape) * dtype.itemsize
+    if type(size) is not int or size != expected:
+        raise BadTensor(f"{name}.binary_data_size", f"{expected} bytes for shape {list(shape)}", size)
+    if at + size > len(raw):
+        raise BadTensor(name, f"{size} bytes of binary data", f"{max(0, len(raw) - at)} left")
+    return np.frombuffer(raw[at : at + size], dtype=dtype).reshape(shape)
+
+
+def _from_json(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> Array:
+    if not isinstance(data, list):
+        raise BadTensor(f"{name}.data", "a list, or binary data with binary_data_size", data)
+    try:
+        array = np.asarray(data)
+    except ValueError:
+        raise BadTensor(f"{name}.data", "rows of one length", "a ragged list") from None
+    if array.size == 0:
+        array = array.astype(dtype)
+    if dtype == np.uint64 and array.dtype.kind == "f":  # numpy takes integers above 2**63 beside others for floats
+        exact = np.asarray(data, dtype=object)
+        array = exact.astype(dtype) if all(type(n) is int and 0 <= n < 2**64 for n in exact.flat) else array
+    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, casting="same_kind"):
+        array = _cast_integers(array, dtype, name)
+    if array.size != math.prod(shape):
+        raise BadTensor(f"{name}.data", f"{math.prod(shape)} values for shape {list(shape)}", array.size)
+    return _within(array, dtype, name).reshape(shape)
+
+
+def _cast_integers(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    """JSON has one kind of integer: what fits in an unsigned type may be written there."""
+    if array.dtype.kind in "iu" and dtype.kind in "iu":
+        return array
+    raise BadTensor(f"{name}.data", f"values that fit {_NAMES[dtype]}", f"{array.dtype} values")
+
+
+def _within(array: Array, dtype: np.dtype[Any], name: str) -> Array:
+    if dtype.kind in "iu" and array.size and array.dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise BadTensor(
+                f"{name}.data", f"values from {limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
+            )
+    return array.astype(dtype, copy=False)
+
+
+def _encode(
+    body: dict[str, Any], field_name: str, tensors: Mapping[str, Array], *, binary: bool
+) -> tuple[bytes, int | None]:
+    parts: list[bytes] = []
+    described: list[dict[str, Any]] = []
+    for name, array in tensors.items():
+        one: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
+        if binary:
+            data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+            one["parameters"] = {"binary_data_size": len(data)}
+            parts.append(data)
+        elif array.dtype == np.float16:  # orjson knows no half floats
+            one["data"] = np.ascontiguousarray(array, dtype=np.float32).ravel()
+        else:
+            one["data"] = np.ascontiguousarray(array).ravel()
+        described.append(one)
+    body[field_name] = described
+    head = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
+    return (head + b"".join(parts), len(head)) if binary else (head, None)

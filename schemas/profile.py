@@ -1,0 +1,112 @@
+"""What was measured of a variant, and what follows from it: latency of a batch, capacity for an objective, cost of a query."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from functools import cached_property
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MISSED_BATCH = 2.0  # a query may just miss a batch, and waits for it to end before its own begins
+HOUR_S = 3600.0
+
+
+class BatchPoint(BaseModel):
+    """Measured latency of one batch size."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    batch: int = Field(ge=1)
+    p50_ms: float = Field(gt=0)
+    p99_ms: float = Field(gt=0)
+    samples: int = 0
+
+
+class Profile(BaseModel):
+    """A variant's profile on the hardware it is for (`lat(b)` of INFaaS, measured)."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    load_ms: float = Field(ge=0)
+    peak_memory_bytes: int = Field(ge=0)
+    accuracy: float = Field(ge=0, le=1)
+    points: tuple[BatchPoint, ...] = Field(min_length=1)
+    """By batch size, ascending."""
+    slope: float
+    """ms a query, of the least-squares line through the points."""
+    intercept: float
+    """ms."""
+    agreement: float | None = None
+    """Share of the validation rows on which it answers as its source does."""
+
+    @cached_property
+    def _batches(self) -> list[int]:
+        return [point.batch for point in self.points]
+
+    @property
+    def max_batch(self) -> int:
+        """The largest batch measured."""
+        return self.points[-1].batch
+
+    def latency_ms(self, batch: int) -> float:
+        """Median latency of a batch: measured, between two points interpolated, beyond them by the line."""
+        return self._at(batch, tail=False)
+
+    def p99_ms(self, batch: int) -> float:
+        """99th percentile of a batch's latency, interpolated likewise."""
+        return self._at(batch, tail=True)
+
+    def _at(self, batch: int, *, tail: bool) -> float:
+        at = bisect_left(self._batches, batch)
+        if at < len(self.points) and self.points[at].batch == batch:
+            return self._value(at, tail=tail)
+        if at == len(self.points):
+            last = self._value(at - 1, tail=tail)
+            return last + max(0.0, self.slope) * (batch - self.points[-1].batch)
+        if at == 0:
+            return self._value(0, tail=tail)
+        low, high = self.points[at - 1], self.points[at]
+        share = (batch - low.batch) / (high.batch - low.batch)
+        return self._value(at - 1, tail=tail) * (1 - share) + self._value(at, tail=tail) * share
+
+    def _value(self, at: int, *, tail: bool) -> float:
+        return self.points[at].p99_ms if tail else self.points[at].p50_ms
+
+    def best_batch(self, objective_ms: float | None) -> int:
+        """The batch size with the most queries/s within an objective; 0 if not even one query fits."""
+        return self._best(objective_ms)[0]
+
+    def capacity(self, objective_ms: float | None = None) -> float:
+        """Queries/s one instance can take within a latency objective; 0.0 if it can't meet it at all.
+
+        `Q_v(L) = max b / lat(b)` over b with `w(b) * lat_p99(b) <= L`, w(1) = 1, w(b>1) = 2.
+        """
+        return self._best(objective_ms)[1]
+
+    def _best(self, objective_ms: float | None) -> tuple[int, float]:
+        limit = math.inf if objective_ms is None else objective_ms
+        best = (0, 0.0)
+        for point in self.points:
+            weight = 1.0 if point.batch == 1 else MISSED_BATCH
+            rate = point.batch / point.p50_ms * 1000.0
+            if weight * point.p99_ms <= limit and rate > best[1]:
+                best = (point.batch, rate)
+        return best
+
+    def cost_per_1000(self, cost_per_hour: float, objective_ms: float | None = None) -> float:
+        """USD per 1,000 queries at full use within an objective; infinite if it can't meet it."""
+        rate = self.capacity(objective_ms)
+        return math.inf if rate <= 0 else cost_per_hour / HOUR_S / rate * 1000.0
+
+
+def fit_line(points: tuple[BatchPoint, ...]) -> tuple[float, float]:
+    """Least squares `lat(b) = slope * b + intercept` through the medians; one point gives slope 0."""
+    n = len(points)
+    mean_b = sum(p.batch for p in points) / n
+    mean_l = sum(p.p50_ms for p in points) / n
+    spread = sum((p.batch - mean_b) ** 2 for p in points)
+    if spread == 0:
+        return 0.0, mean_l
+    slope = sum((p.batch - mean_b) * (p.p50_ms - mean_l) for p in points) / spread
+    return slope, mean_l - slope * mean_b

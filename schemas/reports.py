@@ -1,0 +1,171 @@
+"""Telemetry: what services report. Liveness is here and never in the metadata store, which it would rewrite all the time.
+
+Counters are cumulative since boot and reports are numbered, so a lost report loses nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from infaas.schemas.headers import ScopeKind
+from infaas.schemas.metadata import InstanceState, from_validation
+
+
+class Report(BaseModel):
+    """What all reports have in common."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Position(BaseModel):
+    """How far an instance is in one partition."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    partition: int
+    end: int
+    """The topic's end as the instance has read it: offsets below it are counted here."""
+    completed: int
+    """Everything below is answered."""
+
+
+class InstanceReport(BaseModel):
+    """One instance's counters since it started."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    variant: str
+    instance: int
+    pid: int
+    state: InstanceState
+    arrived: int = 0
+    answered: int = 0
+    expired: int = 0
+    failed: int = 0
+    batches: int = 0
+    busy_ms: float = 0.0
+    batch_size_sum: int = 0
+    query_ms: float = 0.0
+    """Observed time a query, ms: inference time over queries, smoothed; 0 = nothing observed yet."""
+    slowdown: float = 1.0
+    """Observed batch latency over the profile's, smoothed."""
+    memory_bytes: int = 0
+    positions: tuple[Position, ...] = ()
+    queue_ms_p99: float = 0.0
+    latency_ms_p50: float = 0.0
+    latency_ms_p99: float = 0.0
+
+
+class WorkerReport(Report):
+    """A supervisor's sign of life, every 0.5 s."""
+
+    kind: Literal["worker_report"] = "worker_report"
+    worker: str
+    boot_id: str
+    sequence: int
+    instances: tuple[InstanceReport, ...] = ()
+    cores_used: float = 0.0
+    """Cores' worth of processor time used by the worker's processes since the last report."""
+    memory_used_bytes: int = 0
+    builds: tuple[str, ...] = ()
+    idle_cores: int = 0
+
+
+class BacklogEntry(BaseModel):
+    """One instance's positions."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    variant: str
+    instance: int
+    query_ms: float
+    positions: tuple[Position, ...]
+
+
+class Backlog(Report):
+    """Positions of a worker's instances, at most every 0.1 s, when changed."""
+
+    kind: Literal["backlog"] = "backlog"
+    worker: str
+    boot_id: str
+    entries: tuple[BacklogEntry, ...]
+
+
+class ClassCount(BaseModel):
+    """Queries offered of one class, rejected and expired ones included."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    scope: ScopeKind
+    name: str
+    eligible: tuple[str, ...]
+    """Variants that meet the accuracy floor and the cost limit, sorted."""
+    latency_ms: float | None
+    """Rounded down on a 10 % grid; None = offline."""
+    optimize: Literal["cost", "accuracy", "latency"] = "cost"
+    offered: int
+    rejected: int = 0
+
+
+class RouterReport(Report):
+    """A router's counters, and the view on which its oldest unconfirmed send was chosen."""
+
+    kind: Literal["router_report"] = "router_report"
+    router: str
+    boot_id: str
+    member_id: str
+    """Its id in the consumer group: unregistering waits for every member."""
+    sequence: int
+    view_offset: int
+    """Everything of metadata below this offset was in the view of every send not yet confirmed."""
+    classes: tuple[ClassCount, ...] = ()
+    dispatched: int = 0
+    rejected: int = 0
+
+
+class VariantWanted(Report):
+    """A router has sent to a variant that does not run: start it at once."""
+
+    kind: Literal["variant_wanted"] = "variant_wanted"
+    variant: str
+    router: str
+    deadline_ms: float | None = None
+
+
+class Tick(Report):
+    """A leader's sign of life, every 0.2 s."""
+
+    kind: Literal["tick"] = "tick"
+    role: Literal["scaler", "registrar"]
+    epoch: int
+    sequence: int
+    headroom: dict[str, float] = Field(default_factory=dict)
+    """By application, for people who watch."""
+    cost_per_hour: float = 0.0
+
+
+AnyReport = Annotated[
+    WorkerReport | Backlog | RouterReport | VariantWanted | Tick,
+    Field(discriminator="kind"),
+]
+_ADAPTER: TypeAdapter[AnyReport] = TypeAdapter(AnyReport)
+
+
+def encode(report: Report) -> bytes:
+    """The report's value on the telemetry topic."""
+    return orjson.dumps(report.model_dump(mode="json"))
+
+
+def decode(value: bytes) -> AnyReport:
+    """Reads a report.
+
+    Raises:
+        BadInput: naming the first field that is wrong.
+    """
+    try:
+        return _ADAPTER.validate_json(value)
+    except ValidationError as error:
+        raise from_validation(error) from None

@@ -1,0 +1,1 @@
+"""Engines: libraries that run an artifact, loaded only when one is asked for."""
