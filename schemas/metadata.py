@@ -254,6 +254,8 @@ class Instance(Record):
     died: Mapping[int, int] = Field(default_factory=dict)
     """Partition → the offset after the furthest record taken when the process died holding it; a successor runs the
     records up to there one at a time."""
+    sequence: int = 0
+    """Counts this instance's facts, so that its supervisor knows which of them it reads back."""
     since_ms: int = 0
     reason: str = ""
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import sys
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
+
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +45,14 @@ def settings(bootstrap: str, prefix: str) -> Iterator[BusSettings]:
     finally:
         admin.delete_topics(admin.topics())
         admin.close()
+
+
+@pytest.fixture
+def environment(settings: BusSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What services started by a test read from the environment; returns the repository's folder."""
+    monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
+    monkeypatch.setenv("INFAAS_TOPIC_PREFIX", settings.topic_prefix)
+    monkeypatch.setenv("INFAAS_SESSION_TIMEOUT_MS", "1000")
+    monkeypatch.setenv("INFAAS_REPOSITORY_URL", (tmp_path / "repository").as_uri())
+    monkeypatch.setenv("INFAAS_WORKER_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "repository"

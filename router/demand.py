@@ -1,0 +1,60 @@
+"""Offered load by class, counted at the router: rejected and expired queries included, for they were wanted too."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from infaas.schemas.headers import Objective
+from infaas.schemas.reports import ClassCount
+
+GRID = 1.1
+MAX_CLASSES = 1000
+
+
+def on_grid(latency_ms: float | None) -> float | None:
+    """A latency rounded down on a 10 % grid, so that like objectives are one class."""
+    if latency_ms is None:
+        return None
+    return round(GRID ** math.floor(math.log(latency_ms, GRID) + 1e-9), 6)
+
+
+@dataclass(slots=True)
+class _Count:
+    offered: int = 0
+    rejected: int = 0
+
+
+class Demand:
+    """Cumulative counters by class."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[object, ...], _Count] = {}
+
+    def count(
+        self, objective: Objective, latency_ms: float | None, eligible: tuple[str, ...], *, rejected: bool
+    ) -> None:
+        """Counts one query."""
+        key = (objective.scope, objective.name, eligible, on_grid(latency_ms), objective.optimize)
+        found = self._counts.get(key)
+        if found is None:
+            if len(self._counts) >= MAX_CLASSES:  # of a stream of ever new classes the oldest go
+                del self._counts[next(iter(self._counts))]
+            found = self._counts[key] = _Count()
+        found.offered += 1
+        found.rejected += rejected
+
+    def classes(self) -> tuple[ClassCount, ...]:
+        """The counters as they are reported."""
+        return tuple(
+            ClassCount(
+                scope=scope,
+                name=name,
+                eligible=eligible,
+                latency_ms=latency,
+                optimize=optimize,
+                offered=count.offered,
+                rejected=count.rejected,
+            )
+            for (scope, name, eligible, latency, optimize), count in self._counts.items()
+        )

@@ -1,0 +1,181 @@
+"""How loaded each instance is, from its last report and what this router has sent since.
+
+Backlog of a partition = (end - completed) of the last report + own confirmed sends at or past that end + own unconfirmed ones.
+A report counts only for an instance in the view with the same boot id.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from infaas.bus.view import View
+from infaas.router.policy import NotYet, RunningAt, Scene
+from infaas.schemas.metadata import Instance
+from infaas.schemas.reports import Backlog, Position, WorkerReport
+
+PROCESS_START_MS = 600.0  # a Python process that imports an engine, until the first observation
+CONTROL_DELAY_MS = 300.0  # from a wish to a started process, until the first observation
+SMOOTH = 0.3
+FORGET_ABOVE = 4096
+
+
+@dataclass(slots=True)
+class PartitionLoad:
+    """One partition of a work topic."""
+
+    end: int = 0
+    completed: int = 0
+    unconfirmed: int = 0
+    sent: list[int] = field(default_factory=list)
+    """Own confirmed offsets at or past `end`, ascending but for a rare retry."""
+
+    def report(self, position: Position) -> None:
+        """Takes in a report; an older one than what is known is ignored."""
+        if position.end < self.end:
+            return
+        self.end, self.completed = position.end, position.completed
+        if self.sent:
+            self.sent.sort()
+            del self.sent[: bisect_left(self.sent, self.end)]
+
+    def confirm(self, offset: int) -> None:
+        """One of our sends was confirmed."""
+        if offset >= self.end:
+            self.sent.append(offset)
+            if len(self.sent) > FORGET_ABOVE:  # nobody reports: what counts is that it is much
+                del self.sent[: FORGET_ABOVE // 2]
+
+    @property
+    def backlog(self) -> int:
+        """Queries that are there and not answered, as far as this router knows."""
+        return max(0, self.end - self.completed) + len(self.sent) + self.unconfirmed
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """What an instance last said of its speed."""
+
+    boot_id: str
+    query_ms: float
+    slowdown: float = 1.0
+
+
+class Load:
+    """Everything this router knows of load; forgets what is no longer in the view."""
+
+    def __init__(self) -> None:
+        self._partitions: defaultdict[str, defaultdict[int, PartitionLoad]] = defaultdict(
+            lambda: defaultdict(PartitionLoad)
+        )
+        self._pace: dict[tuple[str, str, int], Pace] = {}
+        self._wanted_at: dict[str, float] = {}
+        self.start_delay_ms = CONTROL_DELAY_MS + PROCESS_START_MS
+        """Observed time from a wish to an active instance, less the model's own load time."""
+
+    def report(self, report: Backlog | WorkerReport) -> None:
+        """Takes in what a worker says of its instances."""
+        if isinstance(report, Backlog):
+            for entry in report.entries:
+                key = (report.worker, entry.variant, entry.instance)
+                old = self._pace.get(key)
+                slowdown = old.slowdown if old and old.boot_id == report.boot_id else 1.0
+                self._pace[key] = Pace(report.boot_id, entry.query_ms, slowdown)
+                self._positions(entry.variant, entry.positions)
+            return
+        for one in report.instances:
+            self._pace[report.worker, one.variant, one.instance] = Pace(report.boot_id, one.query_ms, one.slowdown)
+            self._positions(one.variant, one.positions)
+
+    def _positions(self, variant: str, positions: tuple[Position, ...]) -> None:
+        for position in positions:
+            self._partitions[variant][position.partition].report(position)
+
+    def sending(self, variant: str, partition: int) -> None:
+        """A record was produced."""
+        self._partitions[variant][partition].unconfirmed += 1
+
+    def sent(self, variant: str, partition: int, offset: int | None) -> None:
+        """It was confirmed at `offset`, or failed (None)."""
+        load = self._partitions[variant][partition]
+        load.unconfirmed -= 1
+        if offset is not None:
+            load.confirm(offset)
+
+    def want(self, variant: str, now_ms: float) -> bool:
+        """Remembers that a variant is wanted; True if that is news."""
+        if variant in self._wanted_at:
+            return False
+        self._wanted_at[variant] = now_ms
+        return True
+
+    def scene(self, view: View, variants: tuple[str, ...], now_ms: float, placeable: Callable[[str], bool]) -> Scene:
+        """What runs of these variants, and what could."""
+        running: dict[str, list[RunningAt]] = {}
+        not_yet: dict[str, NotYet] = {}
+        for name in variants:
+            found = self._running(view, name)
+            if found:
+                running[name] = found
+                self._started(view, name, now_ms)
+            else:
+                not_yet[name] = self._not_yet(view, name, now_ms, placeable)
+        return Scene(running, not_yet)
+
+    def forget(self, view: View) -> None:
+        """Drops what is no longer in the catalogue."""
+        for name in [name for name in self._partitions if name not in view.variants]:
+            del self._partitions[name]
+        for key in [key for key in self._pace if key not in view.all_instances]:
+            del self._pace[key]
+        for name in [name for name in self._wanted_at if name not in view.variants]:
+            del self._wanted_at[name]
+
+    def _running(self, view: View, variant: str) -> list[RunningAt]:
+        assignment = view.assignments.get(variant)
+        if assignment is None:
+            return []
+        owned: dict[tuple[str, str, int], list[int]] = {}
+        for partition, one in enumerate(assignment.partitions):
+            if one.owner is not None:
+                owned.setdefault((one.owner.worker, one.owner.boot_id, one.owner.instance), []).append(partition)
+        out = []
+        for fact in view.instances_of.get(variant, ()):
+            partitions = owned.get((fact.worker, fact.boot_id, fact.instance))
+            if partitions and fact.state in ("active", "overloaded", "interfered"):
+                out.append(self._at(view, fact, tuple(partitions)))
+        return out
+
+    def _at(self, view: View, fact: Instance, partitions: tuple[int, ...]) -> RunningAt:
+        pace = self._pace.get((fact.worker, fact.variant, fact.instance))
+        if pace is None or pace.boot_id != fact.boot_id:
+            profile = view.variants[fact.variant].profile
+            assert profile is not None
+            pace = Pace(fact.boot_id, profile.latency_ms(1))
+        loads = self._partitions[fact.variant]
+        backlog = sum(loads[p].backlog for p in partitions)
+        assert fact.state in ("active", "overloaded", "interfered")
+        return RunningAt(fact.worker, fact.instance, fact.state, backlog, pace.query_ms, pace.slowdown, partitions)
+
+    def _not_yet(self, view: View, variant: str, now_ms: float, placeable: Callable[[str], bool]) -> NotYet:
+        profile = view.variants[variant].profile
+        assert profile is not None
+        whole = self.start_delay_ms + profile.load_ms
+        waiting = sum(load.backlog for load in self._partitions[variant].values())
+        starting = [f for f in view.instances_of.get(variant, ()) if f.state == "starting"]
+        begun = min((f.since_ms for f in starting), default=None)
+        wanted = self._wanted_at.get(variant)
+        since = begun if begun is not None else wanted
+        elapsed = 0.0 if since is None else max(0.0, now_ms - since)
+        # What is late already may take as long again: it must not look nearer and nearer.
+        left = whole - elapsed if elapsed < whole else whole
+        return NotYet(left, waiting, starting=bool(starting), placeable=placeable(variant))
+
+    def _started(self, view: View, variant: str, now_ms: float) -> None:
+        wanted = self._wanted_at.pop(variant, None)
+        profile = view.variants[variant].profile
+        if wanted is not None and profile is not None:
+            took = max(0.0, now_ms - wanted - profile.load_ms)
+            self.start_delay_ms += SMOOTH * (took - self.start_delay_ms)

@@ -1,0 +1,221 @@
+"""Query → router → instance → reply on real Kafka, with a real engine, while things die."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import psutil
+import pytest
+from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
+
+from infaas.bus.admin import Admin
+from infaas.bus.repository import Repository
+from infaas.router.loop import Router
+from infaas.router.settings import RouterSettings
+from infaas.schemas import oip
+from infaas.schemas.metadata import Owner
+from infaas.workers.settings import WorkerSettings
+from infaas.workers.supervisor import Supervisor
+
+
+@pytest.fixture
+def cell(settings, environment):
+    one = Cell(settings)
+    admin = Admin(settings, client_id="test")
+    admin.ensure_variant_topics(VARIANT)
+    one.publish(Repository().put(doubling_model()))
+    yield one
+    for other in reversed(one.others):
+        other.close()
+    one.close()
+    admin.close()
+
+
+def supervisor(cell, name="w1"):
+    one = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=1))
+    cell.others.append(one)
+    return one
+
+
+def router(cell):
+    one = Router(settings=cell.settings, own=RouterSettings())
+    cell.others.append(one)
+    return one
+
+
+def serve(cell, one, number=0):
+    """Places an instance and gives it all partitions."""
+    cell.place(one.name, number + 1)
+    cell.until(lambda: fact(cell, one.name, number) == "active", "an active instance")
+    cell.assign([Owner(worker=one.name, boot_id=one.boot_id, instance=number)] * 4)
+    cell.until(lambda: taken(cell, one.name, number) == (0, 1, 2, 3), "its partitions")
+
+
+def fact(cell, worker, number=0):
+    found = cell.table.view().instances.get((worker, VARIANT, number))
+    return found.state if found else None
+
+
+def taken(cell, worker, number=0):
+    found = cell.table.view().instances.get((worker, VARIANT, number))
+    return found.taken if found else ()
+
+
+def child(cell, worker, number=0):
+    return next(one for one in cell.others if getattr(one, "name", "") == worker)._running[VARIANT, number].child
+
+
+def test_a_query_is_answered_in_its_form_with_all_that_a_caller_wants_to_know(cell):
+    serve(cell, supervisor(cell))
+    router(cell)
+    cell.send("a", application="numbers", latency_ms=30_000)
+    record = cell.answer("a")
+    found = {name: value.decode() for name, value in record.headers if not name.startswith("ce_")}
+    assert found["infaas-outcome"] == "ok"
+    assert found["infaas-variant"] == VARIANT
+    assert found["infaas-worker"] == "w1"
+    assert found["infaas-objective-met"] == "true"
+    for name in ("accuracy", "queue-ms", "inference-ms", "batch-size", "cost"):
+        assert float(found[f"infaas-{name}"]) >= 0
+    response = oip.decode_response(record.value)
+    assert response.id == "a"
+    np.testing.assert_array_equal(response.outputs["y"], [[2.0, 4.0]])
+    body, length = oip.encode_request(oip.InferRequest({"x": np.ones((3, 2), np.float32)}, binary=True))
+    cell.send(
+        "b", body=body, headers=[("inference-header-content-length", str(length).encode())], architecture="double"
+    )
+    record = cell.answer("b")
+    back = oip.decode_response(record.value, int(record.header_map["inference-header-content-length"]))
+    assert back.outputs["y"].shape == (3, 2)
+
+
+BAD = {
+    "unknown application": (dict(application="nothing"), None, "rejected", "unknown_application"),
+    "no scope at all": ({}, None, "rejected", "bad_header"),
+    "malformed header": (dict(application="numbers", latency_ms="soon"), None, "rejected", "bad_header"),
+    "impossible accuracy": (dict(application="numbers", min_accuracy=0.99), None, "rejected", "accuracy"),
+    "impossible cost": (dict(application="numbers", max_cost=0), None, "rejected", "cost"),
+    "impossible latency": (dict(application="numbers", latency_ms=0.001), None, "expired", "expired"),
+    "no JSON": (dict(application="numbers"), b"hello", "failed", "bad_tensor"),
+    "wrong shape": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}', "failed", "bad_tensor"),
+    "wrong datatype": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP64","data":[1,2]}]}', "failed", "bad_tensor"),
+    "bytes that do not match": (dict(application="numbers", content=1), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1]}]}', "failed", "bad_tensor"),
+    "refused by the engine": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[5000,2]}]}', "failed", "inference_failed"),
+}  # fmt: skip
+
+
+def test_bad_input_gets_an_answer_that_names_it_and_the_service_goes_on(cell):
+    serve(cell, supervisor(cell))
+    router(cell)
+    for name, (asked, body, _, _) in BAD.items():
+        cell.send(name, body=body, **asked)
+    for name, (_, _, expected, code) in BAD.items():
+        record = cell.answer(name)
+        assert (outcome(record), reason(record)) == (expected, code), (name, record.value)
+    cell.send("good", application="numbers")
+    assert outcome(cell.answer("good")) == "ok"
+
+
+def test_a_forbidden_reply_address_is_answered_on_the_default_topic(cell):
+    router(cell)
+    cell.send("x", application="numbers", headers=[("reply-to", b"__consumer_offsets")])
+    record = cell.answer("x") if cell.replies.partition == 0 else None
+    # The default topic is keyed: the answer is in the partition of the query's id, not in ours.
+    if record is None:
+        everywhere = Admin(cell.settings, client_id="look")
+        topic = cell.settings.names.prefix + "replies"
+        cell.until(lambda: sum(high for _, high in everywhere.watermarks({topic: 64}).values()) == 1, "the answer")
+        everywhere.close()
+
+
+def test_a_body_can_say_what_headers_could_not(cell):
+    serve(cell, supervisor(cell))
+    router(cell)
+    body = b'{"parameters":{"application":"numbers","latency_ms":30000},"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
+    cell.send("p", body=body)
+    assert outcome(cell.answer("p")) == "ok"
+
+
+def test_a_cold_variant_is_wanted_and_answers_once_it_runs(cell):
+    one = supervisor(cell)
+    router(cell)
+    cell.until(lambda: one.name in cell.table.view().live_workers, "the worker")
+    cell.send("cold", application="numbers", latency_ms=60_000)
+    cell.until(lambda: cell.others[1].dispatched == 1, "the dispatch")
+    serve(cell, one)
+    assert outcome(cell.answer("cold")) == "ok"
+
+
+def test_a_query_nobody_can_hold_is_refused(cell):
+    router(cell)
+    cell.send("x", application="numbers", latency_ms=1000)
+    record = cell.answer("x")
+    assert (outcome(record), reason(record)) == ("rejected", "no_room")
+
+
+def test_killed_and_frozen_instances_lose_nothing(cell):
+    one = supervisor(cell)
+    serve(cell, one)
+    router(cell)
+    for i in range(600):
+        cell.send(f"q{i}", application="numbers")
+        if i == 200:
+            cell.until(lambda: len(cell.answers) > 20, "some answers")
+            os.kill(child(cell, "w1").pid, signal.SIGKILL)
+    cell.until(lambda: len(cell.answers) == 600, "all answers")
+    assert {outcome(record) for records in cell.answers.values() for record in records} == {"ok"}
+    assert sum(len(records) for records in cell.answers.values()) < 1200
+
+
+def test_partitions_move_without_loss(cell):
+    first, second = supervisor(cell, "w1"), supervisor(cell, "w2")
+    serve(cell, first)
+    router(cell)
+    cell.place("w2", 1)
+    cell.until(lambda: fact(cell, "w2") == "active", "the second instance")
+    one, two = (Owner(worker=s.name, boot_id=s.boot_id, instance=0) for s in (first, second))
+    for round_, owners in enumerate([[two] * 4, [one, two, one, two], [one] * 4, [two] * 4]):
+        for i in range(100):
+            cell.send(f"r{round_}-{i}", application="numbers")
+        cell.assign(owners)
+        wanted = {p for p, owner in enumerate(owners) if owner == two}
+        cell.until(
+            lambda w=wanted: set(taken(cell, "w2")) == w and set(taken(cell, "w1")) == {0, 1, 2, 3} - w, "the move"
+        )
+    cell.until(lambda: len(cell.answers) == 400, "all answers")
+    cell.place("w1", 0)
+    cell.until(lambda: fact(cell, "w1") is None, "the drained instance to be gone")
+
+
+def test_a_supervisor_with_a_verdict_comes_back_under_a_new_boot_id(cell):
+    from infaas.schemas.metadata import Verdict
+
+    one = supervisor(cell)
+    serve(cell, one)
+    before, pid = one.boot_id, child(cell, "w1").pid
+    cell.lead["scaler"].write(Verdict(worker="w1", boot_id=before))
+    cell.until(lambda: "w1" in (now := cell.table.view().live_workers) and now["w1"].boot_id != before, "the new life")
+    assert cell.table.view().live_workers["w1"].boot_id == one.boot_id > before
+    deadline = time.monotonic() + 10
+    while psutil.pid_exists(pid) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_newer_supervisor_ends_an_older_one(cell):
+    from infaas.schemas.errors import Fenced
+
+    old = supervisor(cell)
+    cell.until(lambda: "w1" in cell.table.view().live_workers, "the old one")
+    cell.others.remove(old)
+    new = supervisor(cell)
+    cell.until(lambda: cell.table.view().workers["w1"].boot_id == new.boot_id, "the new one")
+    with pytest.raises(Fenced):  # noqa: PT012 - it notices when it reads the record
+        for _ in range(1000):
+            old.step()
+    old.abandon()
+
+
+def test_profile_is_used():
+    assert profile().capacity(None) > 0

@@ -1,0 +1,37 @@
+"""What still fits on a worker: cores and measured peak memory, and which cores a newcomer is pinned to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Reserved:
+    """What one child holds."""
+
+    cores: tuple[int, ...]
+    memory_bytes: int
+
+
+def admit(
+    *, cores: Sequence[int], memory_bytes: int, reserved: Iterable[Reserved], need_cores: int, need_bytes: int
+) -> tuple[int, ...] | None:
+    """Picks cores for a newcomer; None if it does not fit.
+
+    Args:
+        cores: the worker's, a number that comes twice being a share of that core.
+        memory_bytes: the worker's.
+        reserved: what its children hold.
+        need_cores: of the newcomer.
+        need_bytes: of the newcomer.
+    """
+    held = list(reserved)
+    if need_bytes > memory_bytes - sum(one.memory_bytes for one in held):
+        return None
+    free = Counter(cores)
+    for one in held:
+        free.subtract(one.cores)
+    there = sorted((core for core, count in free.items() for _ in range(count)))
+    return tuple(there[:need_cores]) if len(there) >= need_cores else None

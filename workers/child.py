@@ -1,0 +1,96 @@
+"""A child process of the supervisor: started, told, heard, pinned, ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+
+import orjson
+
+from infaas.workers.channel import Inbox, Message
+
+STOP_S = 10.0
+
+
+class Child:
+    """One process with a channel.
+
+    Args:
+        module: to run with `python -m`.
+        cores: it is pinned to; its libraries are told their number.
+        order: the first message.
+    """
+
+    def __init__(self, *, module: str, cores: Sequence[int], order: Message) -> None:
+        self.cores = tuple(cores)
+        self.started_at = time.monotonic()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=_environment(len(cores)),
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        if hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):  # it may have ended already; the exit says why
+                os.sched_setaffinity(self._process.pid, self.cores)
+        self._stdin = self._process.stdin
+        self._stdout = self._process.stdout
+        self._inbox = Inbox(self._stdout.fileno())
+        self.tell(order)
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def tell(self, message: Message) -> None:
+        """Sends a message; a child that is gone is noticed by `status`."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stdin.write(orjson.dumps(message) + b"\n")
+            self._stdin.flush()
+
+    def heard(self) -> list[Message]:
+        """What it has said since."""
+        return self._inbox.take()
+
+    def status(self) -> int | None:
+        """Its exit status, once it has ended and all it said can be heard."""
+        status = self._process.poll()
+        if status is not None:
+            self._inbox.join()
+        return status
+
+    def kill(self) -> None:
+        """Ends it at once."""
+        with contextlib.suppress(OSError):
+            self._process.kill()
+        self.reap()
+
+    def reap(self) -> None:
+        """Waits for its end and closes the channel."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stdin.close()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._inbox.join()
+        self._stdout.close()
+
+
+def _environment(cores: int) -> Mapping[str, str]:
+    threads = str(cores)
+    return {
+        **os.environ,
+        "INFAAS_PARENT_PID": str(os.getpid()),
+        "OMP_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+    }

@@ -1,0 +1,48 @@
+"""`python -m infaas.workers.serve`: the process of one instance; a supervisor starts it and holds its other end."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from infaas.bus.process import Stop, run_service
+from infaas.bus.repository import Repository
+from infaas.bus.settings import BusSettings
+from infaas.schemas import metadata
+from infaas.schemas.errors import InfaasError
+from infaas.workers.channel import child_channel, tell
+from infaas.workers.instance import Instance
+
+START_S = 10.0
+
+
+def main(stop: Stop) -> None:
+    """Serves until it is told to stop, or its supervisor is gone."""
+    inbox, descriptor = child_channel()
+    order = inbox.wait(START_S)
+    if order is None:
+        return
+    variant = metadata.decode(order["variant"].encode())
+    assert isinstance(variant, metadata.Variant)
+    instance = Instance(
+        settings=BusSettings(),
+        variant=variant,
+        worker=order["worker"],
+        number=order["instance"],
+        inbox=inbox,
+        descriptor=descriptor,
+    )
+    try:
+        assert variant.artifact_digest is not None
+        instance.load(Repository(order["repository_url"]).fetch(variant.artifact_digest, Path(order["cache_dir"])))
+    except InfaasError as error:
+        tell(descriptor, {"said": "failed", "reason": str(error), "code": error.code})
+        raise
+    while not (stop or inbox.closed or instance.stopping):
+        instance.step()
+    instance.close()
+    tell(descriptor, {"said": "stopped"})
+
+
+if __name__ == "__main__":
+    sys.exit(run_service(main))

@@ -1,0 +1,54 @@
+"""Settings of a supervisor."""
+
+from __future__ import annotations
+
+import os
+import socket
+import tempfile
+from pathlib import Path
+
+import psutil
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _hostname() -> str:
+    plain = "".join(c if c.isalnum() else "-" for c in socket.gethostname().lower()).strip("-")
+    return plain[:50] or "worker"
+
+
+class WorkerSettings(BaseSettings):
+    """What a supervisor has to give; read once, in the composition root."""
+
+    model_config = SettingsConfigDict(env_prefix="INFAAS_WORKER_", frozen=True, extra="ignore")
+
+    name: str = Field(default_factory=_hostname)
+    """Its name in the cell: `[a-z0-9][a-z0-9-]{0,59}`."""
+    cores: int | None = Field(default=None, ge=1)
+    """How many cores it may use; None = all of this machine."""
+    first_core: int = Field(default=0, ge=0)
+    """Number of the first of them, so that workers on one machine need not share."""
+    memory_bytes: int | None = Field(default=None, gt=0)
+    """How much memory it may promise; None = four fifths of this machine's."""
+    machine_type: str = "local"
+    """Name of the machine type, for the bill."""
+    price_per_hour: float | None = Field(default=None, ge=0)
+    """USD; None = the catalogue's price a core."""
+    repository_url: str = Field(default="", validation_alias="INFAAS_REPOSITORY_URL")
+    """Where artifacts are (fsspec URL); empty = the user's data folder."""
+    cache_dir: Path = Field(default=Path(tempfile.gettempdir()) / f"infaas-{os.getuid()}" / "artifacts")
+    """Where fetched artifacts are kept."""
+
+    def core_numbers(self) -> tuple[int, ...]:
+        """The cores this supervisor pins its instances to; beyond the machine's they wrap around."""
+        there = (
+            sorted(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else list(range(psutil.cpu_count() or 1))
+        )
+        count = self.cores or len(there)
+        return tuple(there[(self.first_core + i) % len(there)] for i in range(count))
+
+    def memory(self) -> int:
+        """Bytes it may promise."""
+        return self.memory_bytes or int(psutil.virtual_memory().total * 0.8)
