@@ -150,7 +150,9 @@ class Instance:
             commit = self._queue.committed(topic, [partition])[partition]
             low, _ = self._queue.watermarks(topic, partition)
             offset = low if commit.offset is None else max(low, commit.offset)
-            how = poison.start(offset, Mark.parse(commit.metadata), death, worker=self._worker, others=others)
+            # How far it had taken is told of online work alone; of offline work nobody knows.
+            last = death if death is None or topic == self._topics[0] else Death(death.worker)
+            how = poison.start(offset, Mark.parse(commit.metadata), last, worker=self._worker, others=others)
             if how.elsewhere:
                 self._say({"said": "refused", "partition": partition})
                 return
@@ -310,9 +312,14 @@ class Instance:
             self._send(work, self._replies.failed(work, why))
 
     def _run_alone(self, part: Partition, work: Work) -> None:
-        """After a death: everything before it is committed, with a mark, before it runs."""
+        """After a death: everything before it is committed, with a mark, before it runs.
+
+        The mark of the record before it, maybe of another partition, goes with that commit: of all partitions only one ever
+        has a mark of something that runs, or its neighbour's death would count against it.
+        """
         self._outbox.flush(DRAIN_S)
         self._outbox.poll(0)
+        self._commit(list(self._parts.values()), wait=True)
         first = work.record.offset == part.begin
         how = part.start if first else poison.Start(part.start.alone_until)
         mark = Mark(work.record.offset, how.deaths, how.first_worker)

@@ -3,7 +3,9 @@
 import os
 import signal
 import time
+from pathlib import Path
 
+import deadly_engine
 import numpy as np
 import psutil
 import pytest
@@ -159,13 +161,32 @@ def test_killed_and_frozen_instances_lose_nothing(cell):
     serve(cell, one)
     router(cell)
     for i in range(600):
-        cell.send(f"q{i}", application="numbers")
+        cell.send(f"q{i}", application="numbers", latency_ms=60_000)
         if i == 200:
             cell.until(lambda: len(cell.answers) > 20, "some answers")
             os.kill(child(cell, "w1").pid, signal.SIGKILL)
     cell.until(lambda: len(cell.answers) == 600, "all answers")
     assert {outcome(record) for records in cell.answers.values() for record in records} == {"ok"}
     assert sum(len(records) for records in cell.answers.values()) < 1200
+
+
+@pytest.mark.parametrize("asked", [{"latency_ms": 60_000}, {}], ids=["online", "offline"])
+def test_a_record_that_kills_is_condemned_and_its_neighbours_are_not(cell, monkeypatch, asked):
+    """An engine whose process dies of one input: once in a batch, once alone, once more alone, then a dead letter."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(deadly_engine.__file__).parent))
+    cell.publish(Repository().put(doubling_model()), engine="deadly")
+    cell.until(lambda: (v := cell.table.view().variants.get(VARIANT)) and v.recipe.engine == "deadly", "the variant")
+    one = supervisor(cell)
+    cell.until(lambda: one.name in cell.table.view().live_workers, "the worker")
+    serve(cell, one)
+    router(cell)
+    for i in range(40):
+        cell.send(f"q{i}", [[deadly_engine.DEADLY, 0.0]] if i == 20 else [[1.0, 2.0]], application="numbers", **asked)
+    cell.until(lambda: len(cell.answers) == 40, "all answers", 120)
+    assert reason(cell.answers["q20"][-1]) == "poison"
+    others = {outcome(r) for tag, records in cell.answers.items() for r in records if tag != "q20"}
+    assert others == {"ok"}
+    assert fact(cell, "w1") == "active", "what a record does is not the instance's fault"
 
 
 def test_partitions_move_without_loss(cell):
@@ -177,7 +198,7 @@ def test_partitions_move_without_loss(cell):
     one, two = (Owner(worker=s.name, boot_id=s.boot_id, instance=0) for s in (first, second))
     for round_, owners in enumerate([[two] * 4, [one, two, one, two], [one] * 4, [two] * 4]):
         for i in range(100):
-            cell.send(f"r{round_}-{i}", application="numbers")
+            cell.send(f"r{round_}-{i}", application="numbers", latency_ms=60_000)
         cell.assign(owners)
         wanted = {p for p, owner in enumerate(owners) if owner == two}
         cell.until(
