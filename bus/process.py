@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import orjson
+import psutil
 
 from infaas.schemas.errors import InfaasError
 
@@ -55,6 +57,17 @@ def die_with_parent(expected: int | None = None) -> None:
         sys.exit(1)
 
 
+def end_with_owner(owner: int, every_s: float = 0.5) -> None:
+    """Sends SIGTERM to this process when a process that is not its parent has gone."""
+
+    def watch() -> None:
+        while psutil.pid_exists(owner):
+            time.sleep(every_s)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True, name="owner").start()
+
+
 class _Json(logging.Formatter):
     """One line of JSON a record, `extra` included."""
 
@@ -86,6 +99,9 @@ def run_service(main: Callable[[Stop], None]) -> int:
     parent = os.environ.get("INFAAS_PARENT_PID")
     if parent:
         die_with_parent(int(parent))
+    owner = os.environ.get("INFAAS_OWNER_PID")
+    if owner:
+        end_with_owner(int(owner))
     try:
         main(stop_on_signals())
     except InfaasError as error:

@@ -21,6 +21,8 @@ def on_grid(latency_ms: float | None) -> float | None:
 
 @dataclass(slots=True)
 class _Count:
+    latency_ms: float | None
+    """The first one seen of its grid cell: an objective that is always the same is reported as it is."""
     offered: int = 0
     rejected: int = 0
 
@@ -40,7 +42,7 @@ class Demand:
         if found is None:
             if len(self._counts) >= MAX_CLASSES:  # of a stream of ever new classes the oldest go
                 del self._counts[next(iter(self._counts))]
-            found = self._counts[key] = _Count()
+            found = self._counts[key] = _Count(latency_ms)
         found.offered += 1
         found.rejected += rejected
 
@@ -51,10 +53,10 @@ class Demand:
                 scope=scope,
                 name=name,
                 eligible=eligible,
-                latency_ms=latency,
+                latency_ms=count.latency_ms,
                 optimize=optimize,
                 offered=count.offered,
                 rejected=count.rejected,
             )
-            for (scope, name, eligible, latency, optimize), count in self._counts.items()
+            for (scope, name, eligible, _, optimize), count in self._counts.items()
         )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from infaas.bus.record import Record
-from infaas.bus.replies import Reply, ReplyAddresses
+from infaas.bus.replies import ReplyAddresses
 from infaas.schemas import headers as h
 from infaas.schemas import oip
-from infaas.schemas.errors import BadHeader, InfaasError
-from infaas.schemas.headers import Objective, Outcome, ReplyAddress, Travel
+from infaas.schemas.errors import BadHeader
+from infaas.schemas.headers import Objective, ReplyAddress, Travel
 from infaas.schemas.names import query_id
 
 
@@ -65,41 +65,3 @@ def _from_body(record: Record) -> Objective:
         raise BadHeader(h.CONTENT_LENGTH, "a length in bytes", length)
     parameters = oip.body_parameters(record.value, None if length is None else int(length))
     return h.objective_from_parameters(parameters)
-
-
-def refusal(
-    record: Record,
-    address: ReplyAddress,
-    *,
-    outcome: Outcome,
-    code: str,
-    message: str,
-    identity: str | None = None,
-    suggestion: str | None = None,
-    field: str | None = None,
-) -> Reply:
-    """The reply that says no; it tells a person what was wrong and what would have been possible."""
-    found = record.header_map
-    correlation = h.correlation_id(found)
-    identity = identity or query_id(record.topic, record.partition, record.offset)
-    headers = h.headers_of(
-        [
-            (h.OUTCOME, outcome),
-            (h.QUERY_ID, identity),
-            (h.REASON, code),
-            (h.SUGGESTION, suggestion),
-            (h.OBJECTIVE_MET, False),
-            (h.CLOUD_EVENT_ID, found.get(h.CLOUD_EVENT_ID)),
-            (h.TRACEPARENT, found.get(h.TRACEPARENT)),
-            *([correlation] if correlation else []),
-        ]
-    )
-    value = oip.encode_error(code, message, suggestion=suggestion, field=field)
-    return Reply(identity, address, value, headers)
-
-
-def refusal_of(record: Record, address: ReplyAddress, error: InfaasError) -> Reply:
-    """The reply to input that can't be used."""
-    return refusal(
-        record, address, outcome="rejected", code=error.code, message=str(error), field=getattr(error, "field", None)
-    )

@@ -28,6 +28,7 @@ from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.intake import Intake
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
+from infaas.bus.refusals import refusal, refusal_of
 from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.table import Table
@@ -35,7 +36,7 @@ from infaas.bus.telemetry import Reporter, TelemetryReader
 from infaas.router.candidates import Candidate, Catalogue
 from infaas.router.demand import Demand
 from infaas.router.explain import explain
-from infaas.router.incoming import Incoming, address_of, refusal, refusal_of
+from infaas.router.incoming import Incoming, address_of
 from infaas.router.load import Load
 from infaas.router.policy import Dispatch, Query, Reject, Scene, partition_of, select
 from infaas.router.settings import RouterSettings

@@ -1,1 +1,1 @@
-"""The scaler: one leader that decides which variants run where, and who owns which partition."""
+"""The scaler: one leader starts, moves and stops instances, at the lowest cost that keeps every objective."""

@@ -104,7 +104,7 @@ class ClassCount(BaseModel):
     eligible: tuple[str, ...]
     """Variants that meet the accuracy floor and the cost limit, sorted."""
     latency_ms: float | None
-    """Rounded down on a 10 % grid; None = offline."""
+    """Like objectives (within 10 %) are one class, under the first that was seen; None = offline."""
     optimize: Literal["cost", "accuracy", "latency"] = "cost"
     offered: int
     rejected: int = 0

@@ -1,1 +1,1 @@
-"""Provisioners: how machines are started and stopped."""
+"""Provisioners: who starts and stops machines."""

@@ -57,15 +57,12 @@ def profile(ms: float = 0.2, *, accuracy: float = 0.9, load_ms: float = 50.0) ->
 class Cell:
     """Leads as registrar and scaler, sends queries and reads replies."""
 
-    def __init__(self, settings) -> None:
+    def __init__(self, settings, roles=("registrar", "scaler")) -> None:
         self.settings = settings
         self.outbox = Outbox(settings, client_id="test-cell")
         self.table = Table(settings, client_id="test-cell")
         self.table.open()
-        self.lead = {
-            role: Leadership(settings, role=role, table=self.table, outbox=self.outbox)
-            for role in ("registrar", "scaler")
-        }
+        self.lead = {role: Leadership(settings, role=role, table=self.table, outbox=self.outbox) for role in roles}
         self.replies = ReplyReader(settings, client_id="test-cell")
         self.answers: dict[str, list] = {}
         self.others = []

@@ -1,0 +1,168 @@
+"""Folds reports and the view into the snapshot that policies see."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+
+from infaas.bus.view import View
+from infaas.scaler.backlog import Backlogs
+from infaas.scaler.demand import Demand
+from infaas.scaler.liveness import Liveness
+from infaas.scaler.machines import Park
+from infaas.scaler.snapshot import Room, Servable, Snapshot
+from infaas.schemas.metadata import Instance, Owner
+from infaas.schemas.reports import AnyReport, Backlog, RouterReport, Tick, VariantWanted, WorkerReport
+
+WANT_S = 3.0
+INTERFERED_S = 5.0
+AVOID_S = 60.0
+USED_S = 10.0
+BUILD_BYTES = 1 << 30
+RUNS = frozenset({"active", "overloaded", "interfered"})
+
+
+class Fold:
+    """What was reported; all times in seconds, of the topic (`at_s`) or monotonic (`now_s`)."""
+
+    def __init__(self, *, silence_s: float) -> None:
+        self.demand = Demand()
+        self.liveness = Liveness(silence_s)
+        self.routers: dict[str, RouterReport] = {}
+        """Newest report of each member of the router group, by member id."""
+        self.telemetry_s = 0.0
+        self._wanted: dict[str, float] = {}
+        self._avoid: dict[tuple[str, str], float] = {}
+        self._used: dict[str, deque[tuple[float, float]]] = {}
+
+    def take(self, report: AnyReport, at_s: float, now_s: float, *, epoch: int) -> bool:
+        """Takes in one report; True if something has to be done at once."""
+        self.telemetry_s = max(self.telemetry_s, at_s)
+        match report:
+            case WorkerReport():
+                self.liveness.hear(report.boot_id, at_s)
+                used = self._used.setdefault(report.worker, deque())
+                used.append((at_s, report.cores_used))
+                while used[0][0] < at_s - USED_S:
+                    used.popleft()
+            case Backlog():
+                self.liveness.hear(report.boot_id, at_s)
+            case RouterReport():
+                self.demand.report(report, at_s)
+                self.routers[report.member_id] = report
+            case VariantWanted():
+                news = self._wanted.get(report.variant, 0.0) < now_s - WANT_S
+                self._wanted[report.variant] = now_s
+                return news
+            case Tick():
+                if report.role == "scaler" and report.epoch == epoch:
+                    self.liveness.tick(at_s)
+        return False
+
+    def snapshot(self, view: View, backlogs: Backlogs, now_s: float) -> Snapshot:
+        """The picture now."""
+        variants = {n: s for n, v in view.variants.items() if (s := Servable.of(v)) and n in backlogs.partitions}
+        rooms = {
+            name: Room(name, w.hardware.platforms, w.hardware.cores, w.hardware.memory_bytes, w.price_per_hour)
+            for name, w in view.live_workers.items()
+            if w.state == "running" and not self._leaving(view, name)
+        }
+        placed = {
+            where: p.instances for where, p in view.placements.items() if p.instances and where[0] in view.live_workers
+        }
+        active: dict[str, int] = {}
+        for one in view.instances.values():
+            if one.state in RUNS:
+                active[one.variant] = active.get(one.variant, 0) + 1
+        builds: dict[str, tuple[int, int]] = {}
+        for (worker, variant), placement in view.placements.items():
+            if placement.build and variant in view.variants:
+                cores, memory = builds.get(worker, (0, 0))
+                builds[worker] = (cores + view.variants[variant].recipe.cores, memory + BUILD_BYTES)
+        return Snapshot(
+            now_s=now_s,
+            classes=self.demand.classes(self.telemetry_s),
+            variants=variants,
+            rooms=rooms,
+            placed=placed,
+            active=active,
+            wanted=self._wants(view, backlogs, now_s) & frozenset(variants),
+            avoid=self._avoided(view, now_s),
+            failed=_failed(view),
+            builds=builds,
+        )
+
+    def park(self, view: View, since: dict[str, float], builds_waiting: int) -> Park:
+        """The machines now."""
+        states: dict[str, list[Instance]] = {}
+        for one in view.instances.values():
+            states.setdefault(one.variant, []).append(one)
+        used = {}
+        for name, worker in view.live_workers.items():
+            seen = self._used.get(name)
+            if seen and seen[-1][0] - seen[0][0] > USED_S * 0.8:
+                used[name] = sum(cores for _, cores in seen) / len(seen) / worker.hardware.cores
+        return Park(
+            machines={n: m for n, m in view.machines.items() if m.wanted != "stopped"},
+            since=dict(since),
+            used=used,
+            overloaded={i.worker for i in view.instances.values() if i.state == "overloaded"},
+            interfered_everywhere={v for v, all_ in states.items() if all(i.state == "interfered" for i in all_)},
+            builds_waiting=builds_waiting,
+        )
+
+    def _leaving(self, view: View, worker: str) -> bool:
+        machine = view.machines.get(worker)
+        return machine is not None and machine.wanted != "running"
+
+    def _wants(self, view: View, backlogs: Backlogs, now_s: float) -> frozenset[str]:
+        self._wanted = {v: at for v, at in self._wanted.items() if now_s - at < WANT_S}
+        out = set(self._wanted)
+        for variant in backlogs.by_variant:
+            if ownerless(view, backlogs, variant):
+                out.add(variant)
+        return frozenset(out)
+
+    def _avoided(self, view: View, now_s: float) -> frozenset[tuple[str, str]]:
+        now_ms = self.telemetry_s * 1000.0
+        for one in view.instances.values():
+            failed = one.state == "failed"
+            if failed or (one.state == "interfered" and now_ms - one.since_ms > INTERFERED_S * 1000.0):
+                self._avoid[one.worker, one.variant] = now_s + AVOID_S
+        self._avoid = {where: until for where, until in self._avoid.items() if until > now_s}
+        return frozenset(self._avoid)
+
+
+def _failed(view: View) -> frozenset[tuple[str, str]]:
+    states: dict[tuple[str, str], set[str]] = {}
+    for one in view.instances.values():
+        states.setdefault((one.worker, one.variant), set()).add(one.state)
+    return frozenset(where for where, found in states.items() if found == {"failed"})
+
+
+def ownerless(view: View, backlogs: Backlogs, variant: str) -> list[int]:
+    """Indices into the variant's partitions where something waits and nobody who counts owns it."""
+    assignment = view.assignments.get(variant)
+    out = []
+    for at, one in enumerate(backlogs.of(variant)):
+        owned: Owner | None = None
+        if assignment is not None and one.partition < len(assignment.partitions):
+            owned = assignment.partitions[one.partition].owner
+        if one.count and view.owner_void(variant, owned):
+            out.append(at)
+    return out
+
+
+def owners_of(view: View, variant: str, placed: Iterable[tuple[tuple[str, str], int]]) -> list[Owner]:
+    """Instances that may own partitions: those that run, else those that start; of what stays placed alone."""
+    counts = {worker: n for (worker, name), n in placed if name == variant}
+    found = [
+        i
+        for i in view.instances_of.get(variant, ())
+        if i.instance < counts.get(i.worker, 0) and i.worker in view.live_workers
+    ]
+    running = [i for i in found if i.state in RUNS] or [i for i in found if i.state == "starting"]
+    return [
+        Owner(worker=i.worker, boot_id=i.boot_id, instance=i.instance)
+        for i in sorted(running, key=lambda i: (i.worker, i.instance))
+    ]

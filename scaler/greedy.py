@@ -1,0 +1,164 @@
+"""Which fleet serves all classes at the lowest cost, and whether to go there now. Pure.
+
+Upwards at once: below the slack the cheaper of two moves is taken, more of what would fill the gap, or the best fleet from
+nothing; the price of a move is the resulting fleet's, plus what loading costs.
+Downwards slowly: an instance goes when the fleet without it would have held, with a band, for T_v.
+What stops is never needed by what has not started yet: instances count for leaving only once they are active.
+Source: INFaaS's greedy heuristic; DESIGN §8, §9 for the whole-fleet price and the hysteresis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from infaas.scaler.fill import fill
+from infaas.scaler.headroom import Class, headroom, leftover, ordered
+from infaas.scaler.snapshot import Snapshot
+
+SLACK = 1.05  # INFaaS's threshold: below it the next fluctuation overloads
+BAND = 1.15  # without the instance there must be this much more than the slack, so that noise does not swing
+HOLD_S = 10.0
+SAVING = 0.9
+LAMBDA = 30.0  # a second of loading counts as half a minute of running
+BestFleet = Callable[[Sequence[Class], float], Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Since when something has been true, monotonic seconds."""
+
+    surplus_since: Mapping[str, float] = field(default_factory=dict)
+    """By variant: one instance fewer would have held."""
+    saving_since: float | None = None
+    """A fleet that is a tenth cheaper would have held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What should run."""
+
+    fleet: Mapping[str, int]
+    needed: Mapping[str, int]
+    """Of the fleet, what the load needs now; the rest may make room."""
+    headroom: float
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """By variant: why its count changes."""
+
+
+def decide(
+    now: Snapshot, memory: Memory, *, idle_s: float = HOLD_S, best: BestFleet | None = None
+) -> tuple[Target, Memory]:
+    """The fleet to run, and what to remember.
+
+    Args:
+        now: the picture.
+        memory: of the decision before.
+        idle_s: how long a variant without any demand stays warm.
+        best: finds the cheapest fleet for classes and a slack; None = `best_fleet`.
+    """
+    classes: list[Class] = [(c.rate, now.options(c)) for c in now.classes]
+    served = [c for c in classes if c[1]]
+    have = {v: n for v, n in now.fleet.items() if v in now.variants}
+    room = headroom(served, have)
+    cheapest = best or best_fleet
+    wanted_fleet = cheapest(served, SLACK)
+    target, reasons = dict(have), {v: "its record is gone" for v in now.fleet if v not in have}
+    if room < SLACK:
+        chosen = _cheapest_move(now, have, wanted_fleet, best_fleet(served, SLACK, have))
+        target = _union(have, chosen)
+        reasons |= {v: f"headroom {room:.2f} below {SLACK:g}" for v in target if target[v] > have.get(v, 0)}
+    saving_since = memory.saving_since
+    held = cheapest(served, SLACK * BAND)
+    if have and now.cost(held) < SAVING * now.cost(have) and any(held.get(v, 0) > have.get(v, 0) for v in held):
+        saving_since = now.now_s if saving_since is None else saving_since
+        if now.now_s - saving_since >= _hold_s(now, held):
+            target, saving_since = _union(target, held), None
+            saved = 1 - now.cost(held) / now.cost(have)
+            reasons |= {v: f"saves {saved:.0%} of the cost" for v in held if held[v] > have.get(v, 0)}
+    else:
+        saving_since = None
+    for variant in now.wanted & set(now.variants):
+        if not target.get(variant):
+            target[variant] = 1
+            reasons[variant] = "wanted: it has work and does not run"
+    surplus = _shrink(now, served, target, memory.surplus_since, reasons, idle_s)
+    needed = _union(
+        {v: min(n, target.get(v, 0)) for v, n in wanted_fleet.items()}, {v: 1 for v in now.wanted if target.get(v)}
+    )
+    shown = min(room, 1e6)
+    return Target({v: n for v, n in target.items() if n}, needed, shown, reasons), Memory(surplus, saving_since)
+
+
+def best_fleet(classes: Sequence[Class], slack: float, base: Mapping[str, int] | None = None) -> dict[str, int]:
+    """The base, and the cheapest instances for what does not fit on it."""
+    fleet = dict(base or {})
+    asked = ordered([c for c in classes if c[0] > 0 and c[1]])
+    for upto in range(1, len(asked) + 1):  # what earlier classes leave of their instances is free for the next
+        _top_up(fleet, asked[:upto], slack)
+    while _top_up(fleet, asked, slack):  # classes that came later may have changed who uses what
+        pass
+    return fleet
+
+
+def _top_up(fleet: dict[str, int], classes: Sequence[Class], slack: float) -> bool:
+    added = False
+    for left, (_, options) in leftover(classes, fleet, slack):
+        for variant, count in fill(left, options).items():
+            fleet[variant] = fleet.get(variant, 0) + count
+            added = True
+    return added
+
+
+def price_of_move(now: Snapshot, have: Mapping[str, int], fleet: Mapping[str, int]) -> float:
+    """USD: an hour of the whole resulting fleet, and what loading costs."""
+    started = {v: max(0, n - have.get(v, 0)) for v, n in fleet.items()}
+    loading = sum(now.variants[v].cost_per_hour * now.variants[v].load_s / 3600.0 * n for v, n in started.items())
+    return now.cost(fleet) + LAMBDA * loading
+
+
+def _cheapest_move(now: Snapshot, have: Mapping[str, int], *fleets: Mapping[str, int]) -> Mapping[str, int]:
+    return min(fleets, key=lambda f: (price_of_move(now, have, f), sum(f.values()), sorted(f.items())))
+
+
+def _union(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {v: max(one.get(v, 0), other.get(v, 0)) for v in {**one, **other}}
+
+
+def _hold_s(now: Snapshot, fleet: Mapping[str, int]) -> float:
+    return max([HOLD_S, *(now.variants[v].load_s for v in fleet)])
+
+
+def _shrink(
+    now: Snapshot,
+    classes: Sequence[Class],
+    target: dict[str, int],
+    since: Mapping[str, float],
+    reasons: dict[str, str],
+    idle_s: float,
+) -> dict[str, float]:
+    """Takes instances out of `target` that were not needed for long enough; returns since when the rest are not."""
+    out: dict[str, float] = {}
+    running = {v: min(n, now.active.get(v, 0)) for v, n in target.items()}
+    dearest = sorted(target, key=lambda v: (-now.variants[v].cost_per_hour, v))
+    for variant in dearest:
+        if not target[variant] or (target[variant] == 1 and variant in now.wanted):
+            continue
+        if target[variant] > now.fleet.get(variant, 0):
+            continue  # just decided upon
+        # An instance that does not run yet adds nothing, so its going changes nothing but what was hoped of it.
+        without = {**running, variant: min(running[variant], target[variant] - 1)}
+        if headroom(classes, without) < SLACK * BAND:
+            continue
+        begun = since.get(variant, now.now_s)
+        idle = not any(c[0] > 0 and any(o.variant == variant for o in c[1]) for c in classes)
+        hold = max(now.variants[variant].load_s, idle_s if idle and target[variant] == 1 else HOLD_S)
+        if now.now_s - begun >= hold:
+            target[variant] -= 1
+            running = without
+            reasons[variant] = f"not needed for {hold:g} s"
+            if target[variant]:
+                out[variant] = now.now_s
+        else:
+            out[variant] = begun
+    return out

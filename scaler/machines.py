@@ -1,0 +1,120 @@
+"""When to add a machine, and which to give back. Pure.
+
+Add one when something needed finds no room, or a resource is above 80 % on all workers, or most workers hold overloaded
+variants, or a variant is interfered everywhere it runs. One at a time: a machine that is coming counts as room.
+Give back, after a quiet time, the one whose instances would fit elsewhere: drained first, stopped when empty.
+Source: INFaaS's VM-Autoscaler (adding); DESIGN §8 (removing).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
+
+from infaas.scaler.placement import place
+from infaas.scaler.snapshot import Snapshot
+from infaas.schemas.metadata import Machine
+
+BUSY = 0.8
+QUIET_S = 60.0
+COMING_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class AddMachine:
+    """Start one."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainMachine:
+    """Move away what runs on it."""
+
+    machine: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopMachine:
+    """It is empty: stop it."""
+
+    machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Park:
+    """The machines, and what was measured on them."""
+
+    machines: Mapping[str, Machine] = field(default_factory=dict)
+    """Those this scaler started, by id; a machine's worker has its name."""
+    since: Mapping[str, float] = field(default_factory=dict)
+    """When each was asked for, monotonic seconds."""
+    used: Mapping[str, float] = field(default_factory=dict)
+    """Share of its cores that each worker used over the last 10 s."""
+    overloaded: AbstractSet[str] = frozenset()
+    """Workers that hold an overloaded instance."""
+    interfered_everywhere: AbstractSet[str] = frozenset()
+    """Variants that are interfered on all workers that run them."""
+    builds_waiting: int = 0
+
+
+def decide(
+    now: Snapshot, park: Park, unplaced: Mapping[str, int], *, at_most: int, quiet_since: Mapping[str, float]
+) -> tuple[list[AddMachine | DrainMachine | StopMachine], dict[str, float]]:
+    """What to do with machines, and since when each could be spared.
+
+    Args:
+        now: the picture.
+        park: the machines.
+        unplaced: what finds no room, by variant.
+        at_most: machines this scaler may run.
+        quiet_since: of the decision before.
+    """
+    out: list[AddMachine | DrainMachine | StopMachine] = []
+    for name, machine in park.machines.items():
+        empty = not any(n for (w, _), n in now.placed.items() if w == name) and name not in now.builds
+        if machine.wanted == "drained" and empty:
+            out.append(StopMachine(name))
+    running = [n for n, m in park.machines.items() if m.wanted == "running"]
+    coming = [n for n in running if n not in now.rooms and now.now_s - park.since.get(n, now.now_s) < COMING_S]
+    why = _why_more(now, park, unplaced)
+    if why and not coming and len(running) < at_most:
+        return [*out, AddMachine(why)], {}
+    quiet: dict[str, float] = {}
+    if not why and not coming:
+        for name in running:
+            if name in now.rooms and _spared(now, name):
+                quiet[name] = quiet_since.get(name, now.now_s)
+        ripe = [n for n, since in quiet.items() if now.now_s - since >= QUIET_S]
+        if ripe:
+            name = max(ripe, key=lambda n: (now.rooms[n].price_per_hour, n))
+            out.append(DrainMachine(name, f"what runs on it has fitted elsewhere for {QUIET_S:g} s"))
+            quiet = {}
+    return out, quiet
+
+
+def _why_more(now: Snapshot, park: Park, unplaced: Mapping[str, int]) -> str:
+    if unplaced:
+        return "no room for " + ", ".join(f"{n} x {v}" for v, n in sorted(unplaced.items()))
+    if park.builds_waiting and not now.rooms:
+        return "builds wait and there is no worker"
+    if not now.rooms:
+        return ""
+    if all(park.used.get(w, 0.0) > BUSY for w in now.rooms):
+        return f"more than {BUSY:.0%} of the cores are used on all workers"
+    if len(park.overloaded & set(now.rooms)) > BUSY * len(now.rooms):
+        return f"more than {BUSY:.0%} of the workers hold overloaded variants"
+    if park.interfered_everywhere:
+        return "interfered on all its workers: " + ", ".join(sorted(park.interfered_everywhere))
+    return ""
+
+
+def _spared(now: Snapshot, name: str) -> bool:
+    """Whether everything would fit without this machine."""
+    if name in now.builds:
+        return False
+    rest = {w: room for w, room in now.rooms.items() if w != name}
+    without = replace(now, rooms=rest)
+    return bool(rest) and not place(without, now.fleet, now.fleet).unplaced

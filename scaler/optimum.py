@@ -1,0 +1,57 @@
+"""The cheapest fleet there is, as an integer program solved by SciPy's HiGHS: what the greedy policy is measured against.
+
+Minimise `sum C_v n_v` so that each class's load is split over its variants (`sum_v y_cv = 1`) and each variant's instances hold
+their share (`sum_c y_cv load_c / Q_cv <= n_v`), n integer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import lil_array
+
+from infaas.scaler.headroom import Class
+from infaas.schemas.errors import InfaasError
+
+TIME_LIMIT_S = 10.0
+
+
+class Infeasible(InfaasError):
+    """The solver found no fleet; with unlimited instances that is its time limit."""
+
+    code = "infeasible"
+
+
+def optimum(classes: Sequence[Class], slack: float = 1.0) -> dict[str, int]:
+    """Instances by variant at the lowest cost.
+
+    Raises:
+        Infeasible: if the solver finds none within its time limit.
+    """
+    asked = [c for c in classes if c[0] > 0 and c[1]]
+    if not asked:
+        return {}
+    prices = {o.variant: o.cost_per_hour for _, options in asked for o in options}
+    names = sorted(prices)
+    pairs = [(c, o) for c, (_, options) in enumerate(asked) for o in options]
+    width = len(names) + len(pairs)
+    whole, share = lil_array((len(asked), width)), lil_array((len(names), width))
+    for at, (c, option) in enumerate(pairs):
+        column, row = len(names) + at, names.index(option.variant)
+        whole[c, column] = 1.0
+        share[row, column] = asked[c][0] * slack / option.capacity
+        share[row, row] = -1.0
+    found = milp(
+        # A trace of a price on each instance breaks ties to fewer of them.
+        c=np.array([prices[v] + 1e-9 for v in names] + [0.0] * len(pairs)),
+        constraints=[LinearConstraint(whole.tocsr(), 1.0, 1.0), LinearConstraint(share.tocsr(), -np.inf, 0.0)],
+        integrality=np.array([1] * len(names) + [0] * len(pairs)),
+        bounds=Bounds(0.0, np.array([np.inf] * len(names) + [1.0] * len(pairs))),
+        options={"time_limit": TIME_LIMIT_S},
+    )
+    if found.x is None:
+        raise Infeasible(str(found.message))
+    counts = {name: round(found.x[at]) for at, name in enumerate(names)}
+    return {name: count for name, count in counts.items() if count}

@@ -1,0 +1,124 @@
+"""What the scaler's policies see: an immutable picture of demand, variants, workers and what runs. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infaas.scaler.fill import Option
+from infaas.schemas.headers import Optimize
+from infaas.schemas.metadata import Variant
+from infaas.schemas.profile import Profile
+
+
+@dataclass(frozen=True, slots=True)
+class DemandClass:
+    """Queries/s offered that may go to the same variants under the same objective."""
+
+    eligible: tuple[str, ...]
+    latency_ms: float | None
+    optimize: Optimize
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """A variant that can be placed."""
+
+    variant: str
+    application: str
+    profile: Profile
+    cost_per_hour: float
+    platform: str
+    cores: int
+
+    @classmethod
+    def of(cls, record: Variant) -> Servable | None:
+        """From its record; None if it is not, or no longer, to be placed."""
+        if record.state not in ("ready", "dominated") or record.profile is None:
+            return None
+        return cls(
+            record.variant,
+            record.application,
+            record.profile,
+            record.cost_per_hour or 0.0,
+            record.recipe.platform,
+            record.recipe.cores,
+        )
+
+    @property
+    def memory_bytes(self) -> int:
+        """What an instance is accounted with."""
+        return self.profile.peak_memory_bytes
+
+    @property
+    def load_s(self) -> float:
+        """How long one takes to load."""
+        return self.profile.load_ms / 1000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """A worker that is there, and what it may hold."""
+
+    worker: str
+    platforms: tuple[str, ...]
+    cores: int
+    memory_bytes: int
+    price_per_hour: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything a decision depends on."""
+
+    now_s: float
+    classes: tuple[DemandClass, ...] = ()
+    variants: Mapping[str, Servable] = field(default_factory=dict)
+    rooms: Mapping[str, Room] = field(default_factory=dict)
+    placed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Instances that should run, by (worker, variant), on workers that are there."""
+    active: Mapping[str, int] = field(default_factory=dict)
+    """Instances that do run and own partitions, by variant."""
+    wanted: frozenset[str] = frozenset()
+    """Variants with work that nobody does: asked for by a router, or a backlog without an owner."""
+    avoid: frozenset[tuple[str, str]] = frozenset()
+    """(worker, variant) where it failed, or is interfered: nothing new goes there."""
+    failed: frozenset[tuple[str, str]] = frozenset()
+    """Of these, where every instance has failed for good: nothing stays there either."""
+    builds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """Cores and bytes that builds hold, by worker."""
+
+    @property
+    def fleet(self) -> dict[str, int]:
+        """Instances that should run, by variant."""
+        out: dict[str, int] = {}
+        for (_, variant), count in self.placed.items():
+            if count:
+                out[variant] = out.get(variant, 0) + count
+        return out
+
+    def options(self, one: DemandClass) -> list[Option]:
+        """What can serve a class, given what its queries wish for.
+
+        Who optimises accuracy or latency wants the best variant there is, not the cheapest: only that is an option.
+        """
+        found = []
+        for name in one.eligible:
+            variant = self.variants.get(name)
+            capacity = variant.profile.capacity(one.latency_ms) if variant else 0.0
+            if variant is not None and capacity > 0:
+                found.append((variant, Option(name, capacity, variant.cost_per_hour)))
+        if found and one.optimize != "cost":
+            best = min(_badness(v, one.optimize) for v, _ in found)
+            found = [(v, o) for v, o in found if math.isclose(_badness(v, one.optimize), best, rel_tol=1e-9)]
+        return [option for _, option in found]
+
+    def cost(self, fleet: Mapping[str, int]) -> float:
+        """USD an hour of a fleet."""
+        return sum(self.variants[v].cost_per_hour * n for v, n in fleet.items() if v in self.variants)
+
+
+def _badness(variant: Servable, optimize: Optimize) -> float:
+    return -variant.profile.accuracy if optimize == "accuracy" else variant.profile.p99_ms(1)

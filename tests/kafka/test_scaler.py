@@ -1,0 +1,216 @@
+"""The scaler on real Kafka with real workers: it starts, spreads, moves, stops, returns; two of them do no harm."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
+
+from infaas.bus.admin import Admin
+from infaas.bus.repository import Repository
+from infaas.bus.table import Table
+from infaas.router.loop import Router
+from infaas.router.settings import RouterSettings
+from infaas.scaler.loop import Scaler
+from infaas.scaler.settings import ScalerSettings
+from infaas.schemas.metadata import Owner
+from infaas.workers.settings import WorkerSettings
+from infaas.workers.supervisor import Supervisor
+
+OTHER = "twice.v1.onnxruntime-cpu1-fp32"
+
+
+@pytest.fixture
+def cell(settings, environment):
+    one = Cell(settings, roles=("registrar",))
+    one.digest = Repository().put(doubling_model())
+    admin = Admin(settings, client_id="test")
+    for variant in (VARIANT, OTHER):
+        admin.ensure_variant_topics(variant)
+    one.admin = admin
+    yield one
+    for other in reversed(one.others):
+        other.close()
+    one.close()
+    admin.close()
+
+
+def with_services(cell, *, workers=1, cores=2, **own):
+    cell.others.append(Scaler(settings=cell.settings, own=ScalerSettings(**own)))
+    cell.others.append(Router(settings=cell.settings, own=RouterSettings()))
+    for n in range(workers):
+        cell.others.append(Supervisor(settings=cell.settings, own=WorkerSettings(name=f"w{n}", cores=cores)))
+    cell.until(lambda: len(cell.table.view().live_workers) == workers, "the workers")
+
+
+def states(cell, variant=VARIANT):
+    return sorted(i.state for i in cell.table.view().instances_of.get(variant, ()))
+
+
+def owners(cell, variant=VARIANT):
+    assignment = cell.table.view().assignments.get(variant)
+    return [] if assignment is None else [one.owner for one in assignment.partitions]
+
+
+def test_a_cold_query_starts_an_instance_and_idleness_stops_it(cell):
+    cell.publish(cell.digest)
+    with_services(cell, idle_s=1)
+    cell.send("cold", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("cold")) == "ok"
+    cell.send("warm", application="numbers", latency_ms=5_000)
+    assert outcome(cell.answer("warm")) == "ok"
+    cell.until(lambda: states(cell) == [] and not any(owners(cell)), "scale to zero")
+    cell.send("again", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("again")) == "ok"
+
+
+def test_load_above_one_instance_is_spread_over_two(cell):
+    cell.publish(
+        cell.digest, found=profile(20.0)
+    )  # 1/20 ms: 50 queries/s an instance: only single queries make the objective
+    with_services(cell, workers=2)
+    begun, sent = time.monotonic(), 0
+
+    def two():
+        nonlocal sent
+        while sent < (time.monotonic() - begun) * 120:
+            cell.send(f"q{sent}", application="numbers", latency_ms=60)
+            sent += 1
+        return len({o and (o.worker, o.instance) for o in owners(cell)}) >= 2 and states(cell)[:2] == ["active"] * 2
+
+    cell.until(two, "two instances with partitions")
+    cell.until(lambda: len(cell.answers) == sent, "all answers")
+
+
+def test_what_no_worker_can_run_is_returned_and_answered_by_another_variant(cell):
+    cell.publish(
+        "sha256:" + "f" * 64, found=profile(load_ms=1)
+    )  # its artifact is nowhere: it crashes until it has failed
+    cell.publish(cell.digest, found=profile(load_ms=5_000), variant=OTHER)
+    with_services(cell)
+    cell.send("q", application="numbers", latency_ms=120_000)
+    cell.send("named", variant=VARIANT, latency_ms=60_000)
+    record = cell.answer("q", 120)
+    assert (outcome(record), record.header_map["infaas-variant"]) == ("ok", OTHER.encode())
+    refused = cell.answer("named")
+    assert (outcome(refused), reason(refused)) == ("rejected", "no_variant")
+    assert "failed" in states(cell) or not states(cell)
+
+
+def test_a_silent_worker_is_pronounced_dead_and_its_work_done_elsewhere(cell):
+    cell.publish(cell.digest)
+    with_services(cell, workers=3, silence_s=1.5)
+    cell.send("a", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("a")) == "ok"
+    cell.until(lambda: states(cell) == ["active"] and all(owners(cell)), "owners")
+    name = owners(cell)[0].worker
+    frozen = next(one for one in cell.others if getattr(one, "name", "") == name)
+    cell.others.remove(frozen)  # it is not stepped any more: silent, its instance alive
+    for child in list(frozen._running.values()):
+        os.kill(child.child.pid, signal.SIGSTOP)
+    cell.send("b", application="numbers", latency_ms=120_000)
+    assert outcome(cell.answer("b")) == "ok"
+    assert name in cell.table.view().verdicts
+    assert owners(cell)[0].worker != name
+    cell.others.append(frozen)
+    for child in list(frozen._running.values()):
+        os.kill(child.child.pid, signal.SIGCONT)
+    before = cell.table.view().verdicts[name].boot_id
+    cell.until(lambda: cell.table.view().live_workers.get(name) is not None, "it comes back under a new boot id")
+    assert cell.table.view().live_workers[name].boot_id > before
+
+
+def test_a_variant_that_is_retired_is_emptied_and_its_topics_deleted(cell):
+    record = cell.publish(cell.digest)
+    with_services(cell)
+    cell.send("a", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("a")) == "ok"
+    for n in range(50):
+        cell.send(f"q{n}", application="numbers", latency_ms=60_000)
+    cell.lead["registrar"].write(record.model_copy(update={"state": "retired"}))
+    cell.until(lambda: len(cell.answers) == 51, "an answer to each")
+    topic = cell.settings.names.work(VARIANT)
+    cell.until(lambda: topic not in cell.admin.topics(), "the topic to be gone")
+    cell.send("late", variant=VARIANT)
+    assert outcome(cell.answer("late")) == "rejected"
+
+
+def test_work_committed_is_deleted_and_nothing_else(cell, monkeypatch):
+    from infaas.scaler import loop
+
+    monkeypatch.setattr(loop, "RETAIN_S", 0.2)
+    cell.publish(cell.digest)
+    with_services(cell)
+    for n in range(20):
+        cell.send(f"q{n}", application="numbers", latency_ms=60_000)
+    cell.until(lambda: len(cell.answers) == 20, "answers")
+    topic = cell.settings.names.work(VARIANT)
+    cell.until(
+        lambda: sum(low for low, _ in cell.admin.watermarks({topic: 4}).values()) == 20,
+        "deletion below what is committed",
+    )
+
+
+def test_of_two_scalers_a_frozen_one_that_wakes_up_changes_nothing(cell):
+    """The old leader is stopped (SIGSTOP), the new one claims, the old one wakes up with writes in its queue."""
+    cell.publish(cell.digest)
+    for n in range(2):
+        cell.others.append(Supervisor(settings=cell.settings, own=WorkerSettings(name=f"w{n}", cores=2)))
+    cell.others.append(Router(settings=cell.settings, own=RouterSettings()))
+    processes = []
+    try:
+        for name in ("one", "two"):
+            processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", "infaas.scaler"],
+                    env={**os.environ, "INFAAS_SCALER_NAME": name, "INFAAS_PARENT_PID": str(os.getpid())},
+                )
+            )
+            cell.until(lambda: cell.table.epochs.get("scaler", -1) >= 0, "a leader")
+        first = cell.table.epochs["scaler"]
+        cell.send("a", application="numbers", latency_ms=60_000)
+        assert outcome(cell.answer("a")) == "ok"
+        os.kill(processes[0].pid, signal.SIGSTOP)
+        cell.until(lambda: cell.table.epochs["scaler"] > first, "the other to claim")
+        second = cell.table.epochs["scaler"]
+        cell.send("b", application="numbers", latency_ms=60_000)
+        assert outcome(cell.answer("b")) == "ok"
+        os.kill(processes[0].pid, signal.SIGCONT)
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            cell.send(f"c{time.monotonic()}", application="numbers", latency_ms=60_000)
+            cell.step()
+        assert cell.table.epochs["scaler"] == second, "the woken one stays a standby"
+        cell.until(lambda: not cell.table.dirty["scaler"], "repair of what it overwrote")
+        fresh = Table(cell.settings, client_id="fresh")
+        fresh.open()
+        try:
+            cell.until(
+                lambda: fresh.poll(0) is not None and fresh.view().offset == cell.table.view().offset, "one offset"
+            )
+            assert dict(fresh.view().records) == dict(cell.table.view().records)
+        finally:
+            fresh.close()
+    finally:
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+            process.terminate()
+            process.wait(20)
+
+
+def test_a_worker_that_stops_in_order_needs_no_verdict(cell):
+    cell.publish(cell.digest)
+    with_services(cell, workers=2)
+    cell.send("a", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("a")) == "ok"
+    name = owners(cell)[0].worker
+    leaving = next(one for one in cell.others if getattr(one, "name", "") == name)
+    cell.others.remove(leaving)
+    leaving.close()
+    cell.send("b", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("b")) == "ok"
+    assert all(isinstance(o, Owner) and o.worker != name for o in owners(cell))
+    assert name not in cell.table.view().verdicts
