@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from infaas.bus.view import View
-from infaas.scaler.backlog import Backlogs
+from infaas.bus.backlog import Backlogs
 from infaas.scaler.demand import Demand
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import Park

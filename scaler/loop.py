@@ -25,7 +25,7 @@ from infaas.bus.table import Table
 from infaas.bus.telemetry import TelemetryReader
 from infaas.bus.view import View
 from infaas.scaler import greedy, machines
-from infaas.scaler.backlog import Backlogs, read_backlogs
+from infaas.bus.backlog import Backlogs, read_backlogs
 from infaas.scaler.building import place_builds
 from infaas.scaler.fold import Fold, ownerless, owners_of
 from infaas.scaler.partitions import assign

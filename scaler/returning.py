@@ -21,7 +21,7 @@ from infaas.bus.refusals import refusal
 from infaas.bus.replies import ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.span import SpanReader
-from infaas.scaler.backlog import Waiting
+from infaas.bus.backlog import Waiting
 from infaas.schemas.errors import BadInput, DeliveryFailed, InfaasError, PayloadTooLarge, QueueFull
 from infaas.schemas.headers import parse_travel, travel_headers
 from infaas.schemas.topics import QUERIES

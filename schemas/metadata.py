@@ -63,6 +63,10 @@ class Architecture(Record):
     state: ArchitectureState
     reason: str = ""
     max_batch: int = 64
+    generators: tuple[str, ...] | None = None
+    """Asked for; None = all that apply."""
+    cores: tuple[int, ...] = (1, 2)
+    """Core counts to make variants for."""
 
     @property
     def key(self) -> str:

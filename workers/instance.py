@@ -31,7 +31,7 @@ from infaas.schemas.errors import BadTensor, InfaasError, OffsetLost, QueueFull
 from infaas.schemas.metadata import Variant
 from infaas.workers import poison
 from infaas.workers.batching import Waiting, choose
-from infaas.workers.channel import Inbox, Message, tell
+from infaas.bus.channel import Inbox, Message, tell
 from infaas.workers.engines import Engine, engine
 from infaas.workers.partition import Partition
 from infaas.workers.poison import HELD, Death, Mark
@@ -153,17 +153,18 @@ class Instance:
             # How far it had taken is told of online work alone; of offline work nobody knows.
             last = death if death is None or topic == self._topics[0] else Death(death.worker)
             how = poison.start(offset, Mark.parse(commit.metadata), last, worker=self._worker, others=others)
-            if how.elsewhere:
-                self._say({"said": "refused", "partition": partition})
-                return
             begun.append((topic, offset, how, commit))
+        refusing = any(how.elsewhere for _, _, how, _ in begun)
         for topic, offset, how, commit in begun:
+            mark = poison.to_commit(offset, how, refusing=refusing)
+            if mark is not None or (Mark.parse(commit.metadata) and not refusing):
+                self._queue.commit({(topic, partition): (offset, str(mark or ""))}, wait=True)
+        if refusing:
+            self._say({"said": "refused", "partition": partition})
+            return
+        for topic, offset, how, _ in begun:
             part = Partition(topic, partition, Frontier(offset), how, offset, offset, offline=topic == self._topics[1])
             self._parts[part.place] = part
-            if how.deaths:  # committed before anything runs, so that it does not depend on who survives
-                self._queue.commit({part.place: (offset, str(Mark(offset, how.deaths, how.first_worker)))}, wait=True)
-            elif Mark.parse(commit.metadata):
-                self._queue.commit({part.place: (offset, "")}, wait=True)
             self._queue.assign(topic, partition, offset)
             if part.offline and self._offline_paused:
                 self._queue.pause(topic, [partition])

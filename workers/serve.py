@@ -10,7 +10,7 @@ from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.schemas import metadata
 from infaas.schemas.errors import InfaasError
-from infaas.workers.channel import child_channel, tell
+from infaas.bus.channel import child_channel, tell
 from infaas.workers.instance import Instance
 
 START_S = 10.0

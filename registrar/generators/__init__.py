@@ -1,1 +1,1 @@
-"""Generators: each makes one kind of artifact from a registered model."""
+"""Generators: from a source model to a variant's artifact, each in a file, loaded only in the process that generates."""

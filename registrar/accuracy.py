@@ -1,0 +1,77 @@
+"""Accuracy, computed on the validation set: never typed in.
+
+Prediction of a row = the first integer output of shape [rows] or [rows, 1], else the index of the largest of the first float
+output of shape [rows, classes]. Metric `accuracy` = share of rows whose prediction is the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from infaas.registrar.check import LABELS
+from infaas.schemas.contract import Contract
+from infaas.schemas.errors import BadModel
+from infaas.schemas.oip import Array
+from infaas.workers.engines import Engine, engine
+
+CALIBRATION_ROWS = 64
+"""At most; never more than a fifth."""
+SEED = 0
+BATCH = 32
+
+
+def scored_rows(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The rows all variants are scored on: what is left after calibration rows are split off."""
+    rows = len(arrays[LABELS])
+    order = np.random.default_rng(SEED).permutation(rows)
+    kept = np.sort(order[min(CALIBRATION_ROWS, rows // 5) :])
+    return {name: array[kept] for name, array in arrays.items()}
+
+
+def predict(
+    path: Path, contract: Contract, arrays: Mapping[str, Array], *, engine_name: str, platform: str, cores: int
+) -> Array:
+    """Predictions of an artifact, `[rows]` int64, by an engine loaded for this alone."""
+    loaded = engine(engine_name)
+    loaded.load(path, platform=platform, cores=cores)
+    try:
+        return predictions(loaded, contract, arrays)
+    finally:
+        loaded.close()
+
+
+def predictions(loaded: Engine, contract: Contract, arrays: Mapping[str, Array]) -> Array:
+    """Predictions of a loaded engine, `[rows]` int64."""
+    rows = len(arrays[LABELS])
+    parts = [_labels(contract, loaded.run(batch)) for batch in batches(contract, arrays, rows, BATCH)]
+    return np.concatenate(parts).astype(np.int64)
+
+
+def batches(contract: Contract, arrays: Mapping[str, Array], rows: int, size: int) -> Iterator[dict[str, Array]]:
+    """Inputs in pieces of at most `size` rows."""
+    for start in range(0, rows, size):
+        yield {spec.name: np.ascontiguousarray(arrays[spec.name][start : start + size]) for spec in contract.inputs}
+
+
+def accuracy(predicted: Array, labels: Array) -> float:
+    """Share of rows predicted as labelled."""
+    return float(np.mean(predicted == labels))
+
+
+def _labels(contract: Contract, outputs: Mapping[str, Any]) -> Array:
+    found = [np.asarray(outputs[spec.name]) for spec in contract.outputs if spec.name in outputs]
+    for array in found:
+        if array.dtype.kind in "iu" and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+            return array.reshape(len(array))
+    for array in found:
+        if array.dtype.kind == "f" and array.ndim == 2:
+            return np.asarray(array.argmax(axis=1))
+    raise BadModel(
+        "artifact.outputs",
+        "integer labels of shape [rows], or float scores of shape [rows, classes]",
+        [f"{array.dtype}{list(array.shape)}" for array in found],
+    )

@@ -1,0 +1,70 @@
+"""What a command does to the catalogue. Pure, but for the check that came before."""
+
+from __future__ import annotations
+
+from infaas.bus.view import View
+from infaas.registrar.plan import check_plan
+from infaas.schemas.commands import RegisterModel, UnregisterModel
+from infaas.schemas.contract import Contract
+from infaas.schemas.errors import BadInput, BadModel
+from infaas.schemas.metadata import Architecture
+
+
+def already(view: View, command: RegisterModel) -> Architecture | None:
+    """The architecture, if just this is registered: a command may come twice."""
+    found = view.architectures.get(command.architecture)
+    if found is None or found.state in ("failed", "retired"):
+        return None
+    asked = (command.application, command.artifact, command.validation_set, command.labels, command.max_batch)
+    there = (
+        found.application,
+        found.source_digest,
+        found.contract.validation_digest,
+        found.contract.labels,
+        found.max_batch,
+    )
+    same_plan = (found.generators, found.cores) == (command.generators, check_plan(command.generators, command.cores))
+    return found if asked == there and same_plan else None
+
+
+def accept(view: View, command: RegisterModel, contract: Contract) -> Architecture:
+    """The record that a valid command leads to.
+
+    Raises:
+        BadModel: naming the field that does not fit what is registered.
+    """
+    before = view.architectures.get(command.architecture)
+    alive = before is not None and before.state not in ("retired", "failed")
+    if before is not None and alive and before.application != command.application:
+        raise BadModel("application", f"{before.application}, under which it is registered", command.application)
+    for other in view.architectures.values():
+        if (
+            other.application == command.application
+            and other.architecture != command.architecture
+            and other.state not in ("retired", "failed")
+        ):
+            other.contract.require_same(contract)
+    return Architecture(
+        architecture=command.architecture,
+        application=command.application,
+        version=1 if before is None else before.version + 1,
+        contract=contract,
+        source_digest=command.artifact,
+        state="accepted",
+        max_batch=command.max_batch,
+        generators=command.generators,
+        cores=check_plan(command.generators, command.cores),
+    )
+
+
+def retire(view: View, command: UnregisterModel) -> Architecture:
+    """The record that unregistering leads to.
+
+    Raises:
+        BadInput: if there is no such architecture.
+    """
+    found = view.architectures.get(command.architecture)
+    if found is None:
+        known = ", ".join(sorted(view.architectures)) or "none"
+        raise BadInput("architecture", f"one that is registered ({known})", command.architecture)
+    return found.model_copy(update={"state": "retired"})

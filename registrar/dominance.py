@@ -1,0 +1,46 @@
+"""Variants that are better in nothing than another of the same architecture, platform and cores: not worth placing. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from infaas.schemas.metadata import Variant
+
+EQUAL = 0.02  # two measurements this near are the same
+
+
+def dominated(variants: Iterable[Variant]) -> dict[str, str]:
+    """Names of dominated variants → by which one.
+
+    A variant is kept unless another is at least as good in accuracy, latency of every batch, memory, load time and price, and
+    is better in one of them; of two that are equal in all, the first by name is kept.
+    """
+    found = sorted((v for v in variants if v.profile is not None), key=lambda v: v.variant)
+    out: dict[str, str] = {}
+    for one in found:
+        for other in found:
+            if other.variant == one.variant or other.variant in out or not _alike(one, other):
+                continue
+            if _no_worse(other, one) and (not _no_worse(one, other) or other.variant < one.variant):
+                out[one.variant] = other.variant
+                break
+    for name in out:  # who dominates may be dominated in turn: named is one that is served
+        while out[name] in out:
+            out[name] = out[out[name]]
+    return out
+
+
+def _alike(one: Variant, other: Variant) -> bool:
+    mine, theirs = one.recipe, other.recipe
+    return (one.architecture, mine.platform, mine.cores) == (other.architecture, theirs.platform, theirs.cores)
+
+
+def _no_worse(one: Variant, other: Variant) -> bool:
+    mine, theirs = one.profile, other.profile
+    assert mine is not None
+    assert theirs is not None
+    batches = {p.batch for p in mine.points} | {p.batch for p in theirs.points}
+    pairs = [(mine.latency_ms(b), theirs.latency_ms(b)) for b in batches]
+    pairs += [(mine.peak_memory_bytes, theirs.peak_memory_bytes), (mine.load_ms, theirs.load_ms)]
+    pairs += [(one.cost_per_hour or 0.0, other.cost_per_hour or 0.0)]
+    return mine.accuracy >= theirs.accuracy and all(a <= b * (1 + EQUAL) for a, b in pairs)

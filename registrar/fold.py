@@ -1,0 +1,137 @@
+"""From what builds found to what the catalogue says: which records differ from what they should be. Pure.
+
+accepted → planned variants → building → each ready, rejected or failed → the architecture ready, or failed if none is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from infaas.bus.view import View
+from infaas.registrar.dominance import dominated
+from infaas.registrar.plan import plan
+from infaas.schemas.catalogue import variant_cost_per_hour
+from infaas.schemas.metadata import Architecture, Built, Variant
+from infaas.schemas.names import VariantId
+from infaas.schemas.profile import Profile, fit_line
+
+OPEN = frozenset({"planned", "building"})
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What has to be written."""
+
+    records: tuple[Architecture | Variant, ...] = ()
+    deleted: tuple[str, ...] = ()
+
+
+def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
+    """The next step of everything that is under way.
+
+    Args:
+        view: the picture.
+        topic_gone: whether a retired variant's topics are deleted.
+    """
+    out: list[Architecture | Variant] = []
+    deleted: list[str] = []
+    for architecture in view.architectures.values():
+        mine = [v for v in view.variants.values() if v.architecture == architecture.architecture]
+        now = [v for v in mine if version_of(v) == architecture.version]
+        match architecture.state:
+            case "accepted":
+                there = {v.variant for v in now}
+                missing = [v for v in plan(architecture) if v.variant not in there]
+                out += missing or [architecture.model_copy(update={"state": "building"})]
+            case "building":
+                out += _build(view, architecture, now)
+            case "ready":
+                out += _settle(now)
+                out += [_retired(v) for v in mine if version_of(v) < architecture.version and v.state != "retired"]
+            case "retired":
+                out += [_retired(v) for v in mine if v.state != "retired"]
+            case "failed":
+                pass
+        for variant in mine:
+            if variant.state == "retired" and topic_gone(variant.variant):
+                deleted += _keys(view, variant)
+    return Changes(tuple(out), tuple(deleted))
+
+
+def version_of(variant: Variant) -> int:
+    """The version of the architecture that a variant belongs to."""
+    return VariantId.parse(variant.variant).version
+
+
+def _build(view: View, architecture: Architecture, variants: list[Variant]) -> list[Architecture | Variant]:
+    out: list[Architecture | Variant] = []
+    for variant in variants:
+        if variant.state in OPEN:
+            after = _folded(view, variant)
+            if after != variant:
+                out.append(after)
+    if out or any(v.state in OPEN for v in variants):
+        return out
+    if any(v.state == "ready" for v in variants):
+        return [*_settle(variants), architecture.model_copy(update={"state": "ready"})]
+    why = "; ".join(f"{v.variant}: {v.reason}" for v in variants) or "no variant was planned"
+    return [architecture.model_copy(update={"state": "failed", "reason": why})]
+
+
+def _folded(view: View, variant: Variant) -> Variant:
+    built = view.built.get(variant.variant)
+    if built is None:
+        begun = any(v == variant.variant and p.build for (_, v), p in view.placements.items())
+        return variant.model_copy(update={"state": "building"}) if begun else variant
+    match built.outcome:
+        case "not_applicable":
+            return variant.model_copy(update={"state": "rejected", "reason": built.reason})
+        case "failed":
+            return variant.model_copy(update={"state": "failed", "reason": built.reason})
+        case "built":
+            return _ready(view, variant, built)
+
+
+def _ready(view: View, variant: Variant, built: Built) -> Variant:
+    points = tuple(p.point for _, p in sorted(view.profiles.get(variant.variant, {}).items()))
+    if not points:
+        return variant.model_copy(update={"state": "failed", "reason": "the build ended without a measured point"})
+    slope, intercept = fit_line(points)
+    profile = Profile(
+        load_ms=built.load_ms,
+        peak_memory_bytes=built.peak_memory_bytes,
+        accuracy=built.accuracy,
+        points=points,
+        slope=slope,
+        intercept=intercept,
+        agreement=built.agreement,
+    )
+    recipe = variant.recipe
+    cost = variant_cost_per_hour(recipe.platform, recipe.cores, built.peak_memory_bytes)
+    update = {"state": "ready", "artifact_digest": built.artifact_digest, "profile": profile, "cost_per_hour": cost}
+    return variant.model_copy(update=update)
+
+
+def _settle(variants: list[Variant]) -> list[Architecture | Variant]:
+    """Marks what is dominated, and what is no longer."""
+    served = [v for v in variants if v.state in ("ready", "dominated")]
+    worse = dominated(served)
+    out: list[Architecture | Variant] = []
+    for one in served:
+        state = "dominated" if one.variant in worse else "ready"
+        if one.state != state:
+            reason = f"{worse[one.variant]} is no worse in anything" if one.variant in worse else ""
+            out.append(one.model_copy(update={"state": state, "reason": reason}))
+    return out
+
+
+def _retired(variant: Variant) -> Variant:
+    return variant.model_copy(update={"state": "retired"})
+
+
+def _keys(view: View, variant: Variant) -> list[str]:
+    keys = [f"profile/{variant.variant}/{batch}" for batch in view.profiles.get(variant.variant, {})]
+    if variant.variant in view.built:
+        keys.append(f"built/{variant.variant}")
+    return [*keys, variant.key]

@@ -1,0 +1,72 @@
+"""Which variants are made of an architecture. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from infaas.schemas.errors import BadModel
+from infaas.schemas.metadata import Architecture, Recipe, Variant
+from infaas.schemas.names import VariantId
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """A way to make a variant: which engine and platform it is for, and its precision."""
+
+    engine: str
+    platform: str
+    precision: str
+
+
+GENERATORS: Mapping[str, Generator] = {
+    "onnx": Generator("onnxruntime", "cpu", "fp32"),
+    "int8": Generator("onnxruntime", "cpu", "int8"),
+}
+
+
+def check_plan(generators: tuple[str, ...] | None, cores: tuple[int, ...] | None) -> tuple[int, ...]:
+    """Core counts to plan for.
+
+    Raises:
+        BadModel: naming an unknown generator or an impossible core count.
+    """
+    for name in generators or ():
+        if name not in GENERATORS:
+            raise BadModel("generators", f"names among {sorted(GENERATORS)}", name)
+    for count in cores or ():
+        if not 1 <= count <= 999:
+            raise BadModel("cores", "counts from 1 to 999", count)
+    return tuple(sorted(set(cores or (1, 2))))
+
+
+def plan(architecture: Architecture) -> list[Variant]:
+    """The variants to build, in state `planned`, in the order of their names."""
+    out = []
+    for name in architecture.generators or tuple(GENERATORS):
+        how = GENERATORS[name]
+        for cores in architecture.cores:
+            identity = VariantId(
+                architecture.architecture, architecture.version, how.engine, how.platform, cores, how.precision
+            )
+            recipe = Recipe(
+                source_digest=architecture.source_digest,
+                generator=name,
+                engine=how.engine,
+                platform=how.platform,
+                cores=cores,
+                precision=how.precision,
+                max_batch=architecture.max_batch,
+            )
+            out.append(
+                Variant(
+                    variant=str(identity),
+                    architecture=architecture.architecture,
+                    application=architecture.application,
+                    recipe=recipe,
+                    state="planned",
+                    contract=architecture.contract,
+                    validation_digest=architecture.contract.validation_digest,
+                )
+            )
+    return sorted(out, key=lambda v: v.variant)

@@ -1,0 +1,233 @@
+"""Registration on real Kafka: a model comes in, variants are built by a real worker, and bad input gets an answer."""
+
+import io
+
+import numpy as np
+import onnx
+import orjson
+import pytest
+from cell import Cell, outcome, reason
+from onnx import TensorProto, helper
+
+from infaas.bus.repository import Repository, digest_of
+from infaas.registrar.loop import Registrar
+from infaas.registrar.settings import RegistrarSettings
+from infaas.scaler.loop import Scaler
+from infaas.scaler.settings import ScalerSettings
+from infaas.schemas import commands
+from infaas.schemas.commands import RegisterModel, UnregisterModel
+from infaas.schemas.topics import REGISTRATIONS
+from infaas.workers.settings import WorkerSettings
+from infaas.workers.supervisor import Supervisor
+
+RNG = np.random.default_rng(0)
+WEIGHTS = RNG.normal(size=(4, 3)).astype(np.float32)
+
+
+def classifier() -> bytes:
+    """scores = x W: a MatMul, so int8 applies."""
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["scores"])],
+        "linear",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor("w", TensorProto.FLOAT, [4, 3], WEIGHTS.ravel())],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
+def tree() -> bytes:
+    """Only operators of ai.onnx.ml: nothing for int8 to do."""
+    node = helper.make_node(
+        "LinearClassifier", ["x"], ["label", "scores"], domain="ai.onnx.ml", coefficients=WEIGHTS.T.ravel().tolist(),
+        intercepts=[0.0, 0.0, 0.0], classlabels_ints=[0, 1, 2], multi_class=1,
+    )  # fmt: skip
+    graph = helper.make_graph(
+        [node],
+        "ml",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, ["n"]),
+            helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", 3]),
+        ],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString()
+
+
+def validation(rows=100, width=4, **more) -> bytes:
+    x = RNG.normal(size=(rows, width)).astype(np.float32)
+    labels = (x[:, :4] @ WEIGHTS[:width]).argmax(axis=1) if width == 4 else np.zeros(rows, np.int64)
+    out = io.BytesIO()
+    np.savez(out, **{"x": x, "labels": labels, **more})
+    return out.getvalue()
+
+
+VALIDATION = validation()
+
+
+class Office(Cell):
+    """Sends commands and reads the answers."""
+
+    def __init__(self, settings) -> None:
+        super().__init__(settings, roles=())
+        self.repository = Repository()
+
+    def tell(self, tag, command, value=None):
+        self.outbox.send(
+            self.settings.names.of(REGISTRATIONS),
+            value=commands.encode(command) if value is None else value,
+            headers=[("correlation-id", tag.encode()), *self.replies.address_headers()],
+        )
+
+    def register(self, tag, architecture="linear", model=None, val=VALIDATION, **more):
+        command = RegisterModel(
+            architecture=architecture,
+            application=more.pop("application", "points"),
+            artifact=self.repository.put(classifier() if model is None else model),
+            validation_set=self.repository.put(val),
+            max_batch=more.pop("max_batch", 4),
+            **more,
+        )
+        self.tell(tag, command)
+        return command
+
+    def state(self, name):
+        found = self.table.view().architectures.get(name)
+        return found and (found.version, found.state)
+
+
+@pytest.fixture
+def office(settings, environment):
+    one = Office(settings)
+    yield one
+    for other in reversed(one.others):
+        other.close()
+    one.close()
+
+
+def registrar(office):
+    one = Registrar(settings=office.settings, own=RegistrarSettings())
+    office.others.append(one)
+    return one
+
+
+def builders(office):
+    office.others.append(Scaler(settings=office.settings, own=ScalerSettings()))
+    office.others.append(Supervisor(settings=office.settings, own=WorkerSettings(name="w1", cores=2)))
+
+
+def test_a_model_becomes_measured_variants_with_topics(office):
+    registrar(office)
+    builders(office)
+    office.register("a")
+    assert orjson.loads(office.answer("a").value) == {"architecture": "linear", "version": 1, "state": "accepted"}
+    office.until(lambda: office.state("linear") == (1, "ready"), "the variants")
+    variants = office.table.view().variants
+    assert sorted(variants) == [
+        "linear.v1.onnxruntime-cpu1-fp32", "linear.v1.onnxruntime-cpu1-int8",
+        "linear.v1.onnxruntime-cpu2-fp32", "linear.v1.onnxruntime-cpu2-int8",
+    ]  # fmt: skip
+    exact = variants["linear.v1.onnxruntime-cpu1-fp32"]
+    assert exact.profile.accuracy == 1.0
+    assert exact.profile.agreement == 1.0
+    assert [p.batch for p in exact.profile.points] == [1, 2, 4]
+    assert exact.profile.load_ms > 0
+    assert exact.profile.peak_memory_bytes > 10_000_000
+    assert exact.cost_per_hour > 0
+    assert all(v.state in ("ready", "dominated") for v in variants.values())
+    from infaas.bus.admin import Admin
+
+    admin = Admin(office.settings, client_id="look")
+    topics = admin.topics()
+    admin.close()
+    assert {office.settings.names.work(v) for v in variants} <= set(topics)
+    # Again: the same command, the same answer, no new version.
+    office.register("again")
+    assert orjson.loads(office.answer("again").value)["version"] == 1
+    # Another validation set is another contract.
+    office.register("other", architecture="second", val=validation())
+    record = office.answer("other")
+    assert (outcome(record), reason(record)) == ("rejected", "bad_model")
+    assert b"contract.validation_digest" in record.value
+    # Another artifact is version 2; when it is ready, version 1 retires.
+    office.register("two", model=tree_like_again(), cores=(1,))
+    assert orjson.loads(office.answer("two").value)["version"] == 2
+    office.until(lambda: office.state("linear") == (2, "ready"), "version 2")
+    office.until(lambda: not any(".v1." in v for v in office.table.view().variants), "version 1 to be gone")
+    office.tell("bye", UnregisterModel(architecture="linear"))
+    assert outcome(office.answer("bye")) == "ok"
+    office.until(lambda: not office.table.view().variants, "all variants to be gone")
+    assert office.state("linear") == (2, "retired")
+
+
+def tree_like_again() -> bytes:
+    model = onnx.load_from_string(classifier())
+    model.producer_name = "another"
+    return model.SerializeToString()
+
+
+def test_int8_of_a_model_without_plain_operators_is_not_applicable(office):
+    registrar(office)
+    builders(office)
+    graph = onnx.load_from_string(tree())
+    del graph.graph.output[1]
+    office.register("a", architecture="ml", model=graph.SerializeToString(), cores=(1,))
+    assert outcome(office.answer("a")) == "ok"
+    office.until(lambda: office.state("ml") == (1, "ready"), "the variants")
+    variants = office.table.view().variants
+    assert variants["ml.v1.onnxruntime-cpu1-fp32"].state == "ready"
+    rejected = variants["ml.v1.onnxruntime-cpu1-int8"]
+    assert rejected.state == "rejected"
+    assert "dynamic int8" in rejected.reason
+
+
+def test_bad_input_is_answered_naming_the_field(office):
+    registrar(office)
+    wrong_outputs = onnx.load_from_string(classifier())
+    wrong_outputs.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    cases = {
+        "no onnx": (dict(model=b"hello"), "artifact"),
+        "fixed rows": (dict(model=wrong_outputs.SerializeToString()), "artifact.inputs.x.shape"),
+        "no npz": (dict(val=b"PK nothing"), "validation_set"),
+        "wrong width": (dict(val=validation(width=3)), "validation_set.x.shape"),
+        "no labels": (dict(val=validation(extra=np.zeros(3))), "validation_set"),
+        "bad generator": (dict(generators=("magic",)), "generators"),
+        "no cores": (dict(cores=(0,)), "cores"),
+    }
+    for tag, (asked, _) in cases.items():
+        office.register(tag, **asked)
+    nowhere = RegisterModel(
+        architecture="x", application="y", artifact=digest_of(b"no"), validation_set=digest_of(b"no")
+    )
+    office.tell("nowhere", nowhere)
+    office.tell("not json", None, value=b"hello")
+    bad_name = orjson.loads(commands.encode(nowhere)) | {"architecture": "Ä"}
+    office.tell("bad name", None, value=orjson.dumps(bad_name))
+    office.tell("typo", None, value=orjson.dumps(orjson.loads(commands.encode(nowhere)) | {"max_bach": 1}))
+    office.tell("unknown", UnregisterModel(architecture="nobody"))
+    expected = {tag: field for tag, (_, field) in cases.items()} | {
+        "nowhere": "artifact", "not json": "value", "bad name": "register_model.architecture",
+        "typo": "register_model.max_bach", "unknown": "architecture",
+    }  # fmt: skip
+    for tag, field in expected.items():
+        record = office.answer(tag)
+        assert outcome(record) == "rejected", tag
+        assert orjson.loads(record.value)["field"] == field, (tag, record.value)
+    assert not office.table.view().architectures
+
+
+def test_a_registrar_that_is_killed_goes_on_where_it_was(office):
+    first = registrar(office)
+    office.register("a")
+    assert outcome(office.answer("a")) == "ok"
+    office.others.remove(first)  # as killed: nothing is closed in order, nobody resigns
+    second = registrar(office)
+    office.until(lambda: second.leadership.is_leader, "the second to lead", 20)
+    first._commands.stop()
+    builders(office)
+    office.until(lambda: office.state("linear") == (1, "ready"), "the variants")
+    office.register("b", architecture="more")
+    assert outcome(office.answer("b")) == "ok"
+    first.leadership.is_leader = False
+    first.close()

@@ -1,0 +1,165 @@
+"""Planning, folding and dominance, as pure functions."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from infaas.bus.view import View
+from infaas.registrar.accuracy import scored_rows
+from infaas.registrar.dominance import dominated
+from infaas.registrar.fold import fold
+from infaas.registrar.plan import check_plan, plan
+from infaas.registrar.profiler import sizes
+from infaas.schemas.contract import Contract, TensorSpec
+from infaas.schemas.errors import BadModel
+from infaas.schemas.metadata import Architecture, Built, Placement, ProfilePoint
+from infaas.schemas.names import VariantId
+from infaas.schemas.profile import BatchPoint, Profile
+
+hypothesis_settings.register_profile("quick", max_examples=60, deadline=None)
+hypothesis_settings.load_profile("quick")
+CONTRACT = Contract(
+    inputs=(TensorSpec(name="x", datatype="FP32", shape=(-1, 2)),),
+    outputs=(TensorSpec(name="y", datatype="INT64", shape=(-1,)),),
+    validation_digest="sha256:" + "0" * 64,
+)
+
+
+def architecture(state="accepted", **more):
+    return Architecture(
+        architecture="a", application="app", version=more.pop("version", 1), contract=CONTRACT,
+        source_digest="sha256:" + "1" * 64, state=state, **more,
+    )  # fmt: skip
+
+
+def view(*records):
+    kinds = {}
+    for one in records:
+        kinds.setdefault(one.key.partition("/")[0], {})[one.key] = one
+    return View(0, 0, kinds, {})
+
+
+def test_a_plan_has_every_generator_at_every_core_count_under_a_name_that_can_be_read_back():
+    found = plan(architecture(cores=(1, 2, 4)))
+    assert len(found) == 6
+    for one in found:
+        identity = VariantId.parse(one.variant)
+        assert (identity.cores, identity.precision) == (one.recipe.cores, one.recipe.precision)
+    assert plan(architecture(cores=(1, 2, 4))) == found
+
+
+def test_what_cannot_be_planned_is_refused_by_name():
+    with pytest.raises(BadModel, match="generators"):
+        check_plan(("magic",), None)
+    assert check_plan(None, None) == (1, 2)
+
+
+def run_to_the_end(outcomes):
+    """Folds until nothing changes, builds ending as told; returns the records."""
+    records = {architecture().key: architecture(cores=(1,))}
+    for _ in range(20):
+        changes = fold(view(*records.values()), topic_gone=lambda _: False)
+        if not changes.records:
+            break
+        for one in changes.records:
+            records[one.key] = one
+            if one.key.startswith("variant/") and one.state == "planned":
+                outcome = outcomes[one.recipe.precision]
+                more = (
+                    {"accuracy": 0.9, "peak_memory_bytes": 1000, "load_ms": 1.0, "artifact_digest": "sha256:2"}
+                    if outcome == "built"
+                    else {}
+                )
+                built = Built(variant=one.variant, worker="w", outcome=outcome, reason=outcome, **more)
+                records[built.key] = built
+                placed = Placement(worker="w", variant=one.variant, build=True)
+                records[placed.key] = placed
+                point = ProfilePoint(variant=one.variant, worker="w", point=BatchPoint(batch=1, p50_ms=1, p99_ms=2))
+                records[point.key] = point
+    return records
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "state"),
+    [
+        pytest.param({"fp32": "built", "int8": "not_applicable"}, "ready", id="int8 does not apply"),
+        pytest.param({"fp32": "built", "int8": "failed"}, "ready", id="one failed"),
+        pytest.param({"fp32": "failed", "int8": "not_applicable"}, "failed", id="nothing is left"),
+    ],
+)
+def test_a_registration_ends_and_says_how(outcomes, state):
+    records = run_to_the_end(outcomes)
+    found = records["architecture/a"]
+    assert found.state == state
+    assert bool(found.reason) == (state == "failed")
+    assert not any(getattr(r, "state", "") in ("planned", "building") for r in records.values())
+
+
+def test_a_new_version_retires_the_old_one_only_once_it_is_ready():
+    old = plan(architecture(cores=(1,)))[0].model_copy(update={"state": "ready", "profile": profile(1, 1)})
+    building = architecture("building", version=2, cores=(1,))
+    new = plan(building)[0]
+    assert fold(view(old, building, new), topic_gone=lambda _: False).records == ()
+    ready = building.model_copy(update={"state": "ready"})
+    changes = fold(view(old, ready, new.model_copy(update={"state": "failed"})), topic_gone=lambda _: False)
+    assert [(r.variant, r.state) for r in changes.records] == [(old.variant, "retired")]
+    gone = fold(view(old.model_copy(update={"state": "retired"}), ready), topic_gone=lambda _: True)
+    assert gone.deleted == (old.key,)
+
+
+def profile(ms, accuracy, memory=1000):
+    points = (BatchPoint(batch=1, p50_ms=ms, p99_ms=ms),)
+    return Profile(
+        load_ms=1, peak_memory_bytes=memory, accuracy=min(1.0, accuracy), points=points, slope=0, intercept=ms
+    )
+
+
+measured = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=5)
+
+
+@given(measured)
+def test_what_is_best_in_anything_is_never_dominated_and_someone_is_always_left(found):
+    base = plan(architecture(cores=(1,)))[0]
+    variants = []
+    for i, (ms, accuracy, memory) in enumerate(found):
+        name = f"a.v1.onnxruntime-cpu1-p{i}"
+        variants.append(
+            base.model_copy(
+                update={
+                    "variant": name,
+                    "state": "ready",
+                    "profile": profile(ms * 10, accuracy / 5, memory * 1000),
+                    "cost_per_hour": 1.0,
+                }
+            )
+        )
+    worse = dominated(variants)
+    left = [v for v in variants if v.variant not in worse]
+    assert left
+    for pick in (
+        lambda v: -v.profile.accuracy,
+        lambda v: v.profile.latency_ms(1),
+        lambda v: v.profile.peak_memory_bytes,
+    ):
+        assert min(map(pick, left)) == min(map(pick, variants))
+    assert all(by not in worse for by in worse.values())
+    assert dominated(list(reversed(variants))) == worse
+
+
+@given(st.integers(1, 600))
+def test_rows_for_calibration_are_never_scored_and_most_rows_are(rows):
+    arrays = {"x": np.arange(rows), "labels": np.arange(rows)}
+    kept = scored_rows(arrays)["x"]
+    assert rows - len(kept) == min(64, rows // 5)
+    assert len(set(kept.tolist())) == len(kept)
+    np.testing.assert_array_equal(kept, scored_rows(arrays)["labels"])
+
+
+@given(st.integers(1, 1024))
+def test_batch_sizes_double_up_to_the_largest(largest):
+    found = sizes(largest)
+    assert found[0] == 1
+    assert found[-1] == largest
+    assert found == sorted(set(found))
