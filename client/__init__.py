@@ -1,1 +1,7 @@
-"""The caller's side: queries, replies and registrations over Kafka, with numpy arrays."""
+"""The caller's side: say what is needed, get an answer."""
+
+from infaas.client.client import AsyncClient, Client
+from infaas.client.registration import Registered, follow
+from infaas.client.reply import Reply
+
+__all__ = ["AsyncClient", "Client", "Registered", "Reply", "follow"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from infaas.schemas.metadata import Variant
 
@@ -24,10 +24,14 @@ def dominated(variants: Iterable[Variant]) -> dict[str, str]:
             if _no_worse(other, one) and (not _no_worse(one, other) or other.variant < one.variant):
                 out[one.variant] = other.variant
                 break
-    for name in out:  # who dominates may be dominated in turn: named is one that is served
-        while out[name] in out:
-            out[name] = out[out[name]]
-    return out
+    return {name: _served(by, out) for name, by in out.items()}
+
+
+def _served(by: str, out: Mapping[str, str]) -> str:
+    """Who dominates may be dominated in turn: named is one that is served."""
+    while by in out:
+        by = out[by]
+    return by
 
 
 def _alike(one: Variant, other: Variant) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from infaas.bus.view import View
 from infaas.router.policy import NotYet, RunningAt, Scene
 from infaas.schemas.metadata import Instance
-from infaas.schemas.reports import Backlog, Position, WorkerReport
+from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
 
 PROCESS_START_MS = 600.0  # a Python process that imports an engine, until the first observation
 CONTROL_DELAY_MS = 300.0  # from a wish to a started process, until the first observation
@@ -60,6 +60,7 @@ class Pace:
 
     boot_id: str
     query_ms: float
+    """0 = it has observed nothing yet."""
     slowdown: float = 1.0
 
 
@@ -75,23 +76,23 @@ class Load:
         self.start_delay_ms = CONTROL_DELAY_MS + PROCESS_START_MS
         """Observed time from a wish to an active instance, less the model's own load time."""
 
-    def report(self, report: Backlog | WorkerReport) -> None:
-        """Takes in what a worker says of its instances."""
-        if isinstance(report, Backlog):
-            for entry in report.entries:
-                key = (report.worker, entry.variant, entry.instance)
+    def report(self, report: Backlog | WorkerReport, view: View) -> None:
+        """Takes in what a worker says of those of its instances that count in the view, under this boot id."""
+        if not view.boot_counts(report.worker, report.boot_id):
+            return
+        for one in report.entries if isinstance(report, Backlog) else report.instances:
+            key = (report.worker, one.variant, one.instance)
+            fact = view.all_instances.get(key)
+            if fact is None or fact.boot_id != report.boot_id:
+                continue
+            if isinstance(one, InstanceReport):
+                slowdown = one.slowdown
+            else:
                 old = self._pace.get(key)
                 slowdown = old.slowdown if old and old.boot_id == report.boot_id else 1.0
-                self._pace[key] = Pace(report.boot_id, entry.query_ms, slowdown)
-                self._positions(entry.variant, entry.positions)
-            return
-        for one in report.instances:
-            self._pace[report.worker, one.variant, one.instance] = Pace(report.boot_id, one.query_ms, one.slowdown)
-            self._positions(one.variant, one.positions)
-
-    def _positions(self, variant: str, positions: tuple[Position, ...]) -> None:
-        for position in positions:
-            self._partitions[variant][position.partition].report(position)
+            self._pace[key] = Pace(report.boot_id, one.query_ms, slowdown)
+            for position in one.positions:
+                self._partitions[one.variant][position.partition].report(position)
 
     def sending(self, variant: str, partition: int) -> None:
         """A record was produced."""
@@ -100,7 +101,7 @@ class Load:
     def sent(self, variant: str, partition: int, offset: int | None) -> None:
         """It was confirmed at `offset`, or failed (None)."""
         load = self._partitions[variant][partition]
-        load.unconfirmed -= 1
+        load.unconfirmed = max(0, load.unconfirmed - 1)  # the variant may have been forgotten meanwhile
         if offset is not None:
             load.confirm(offset)
 
@@ -149,15 +150,16 @@ class Load:
         return out
 
     def _at(self, view: View, fact: Instance, partitions: tuple[int, ...]) -> RunningAt:
+        profile = view.variants[fact.variant].profile
+        assert profile is not None
         pace = self._pace.get((fact.worker, fact.variant, fact.instance))
         if pace is None or pace.boot_id != fact.boot_id:
-            profile = view.variants[fact.variant].profile
-            assert profile is not None
-            pace = Pace(fact.boot_id, profile.latency_ms(1))
+            pace = Pace(fact.boot_id, 0.0)
         loads = self._partitions[fact.variant]
         backlog = sum(loads[p].backlog for p in partitions)
         assert fact.state in ("active", "overloaded", "interfered")
-        return RunningAt(fact.worker, fact.instance, fact.state, backlog, pace.query_ms, pace.slowdown, partitions)
+        query_ms = pace.query_ms or profile.latency_ms(1)  # 0 = it has observed nothing yet
+        return RunningAt(fact.worker, fact.instance, fact.state, backlog, query_ms, pace.slowdown, partitions)
 
     def _not_yet(self, view: View, variant: str, now_ms: float, placeable: Callable[[str], bool]) -> NotYet:
         profile = view.variants[variant].profile

@@ -126,10 +126,10 @@ class Router:
 
     def _follow(self) -> None:
         changes = self._table.poll(0)
+        view = self._table.view()
         for report, _ in self._telemetry.poll(0):
             if isinstance(report, Backlog | WorkerReport):
-                self._load.report(report)
-        view = self._table.view()
+                self._load.report(report, view)
         if changes and view.catalogue_version != self._catalogue_version:
             self._load.forget(view)
         if view.catalogue_version != self._catalogue_version:

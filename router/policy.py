@@ -119,7 +119,7 @@ def select(
     rest = [one for one in everything if one.variant not in query.excluded]
     code = _binding(candidates, rest, query)
     if not query.objective.strict:
-        late = _nearest_served(candidates or rest, scene, query, code)
+        late = _nearest_served(rest, scene, query, salt)
         if late is not None:
             return late
     return _reject(candidates, rest, scene, query, code)
@@ -128,16 +128,20 @@ def select(
 def _active(candidates: Sequence[Candidate], scene: Scene, query: Query, salt: str) -> Dispatch | None:
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
-        instance = least_work(scene.running.get(one.variant, ()), salt)
+        instance = _in_time(one, scene, query.budget_ms, salt)
         if instance is None:
             continue
         predicted = instance.done_in_ms(one.profile.p99_ms(1))
-        if predicted > query.budget_ms:
-            continue
         rank = (instance.condition != "active", *_wish(one, predicted, query.objective), one.variant)
         if best is None or rank < best[0]:
             best = rank, Dispatch(one.variant, instance, predicted, f"active, best by {query.objective.optimize}")
     return best[1] if best else None
+
+
+def _in_time(one: Candidate, scene: Scene, budget_ms: float, salt: str) -> RunningAt | None:
+    """Of the instances that are done in time the one with the least expected work."""
+    p99_ms = one.profile.p99_ms(1)
+    return least_work([i for i in scene.running.get(one.variant, ()) if i.done_in_ms(p99_ms) <= budget_ms], salt)
 
 
 def _inactive(candidates: Sequence[Candidate], scene: Scene, budget_ms: float) -> Dispatch | None:
@@ -176,9 +180,12 @@ def least_work(instances: Sequence[RunningAt], salt: str) -> RunningAt | None:
     if len(instances) <= 1:
         return instances[0] if instances else None
     return min(
-        instances,
-        key=lambda i: (i.condition != "active", i.expected_work_ms, crc32(f"{salt}{i.worker}{i.instance}".encode())),
+        instances, key=lambda i: (i.condition != "active", i.expected_work_ms, _tie(i, salt), i.worker, i.instance)
     )
+
+
+def _tie(instance: RunningAt, salt: str) -> int:
+    return crc32(f"{salt}/{instance.worker}/{instance.instance}".encode())
 
 
 def partition_of(partitions: Sequence[int], salt: str) -> int:
@@ -196,24 +203,21 @@ def _binding(candidates: Sequence[Candidate], rest: Sequence[Candidate], query: 
     return "cost" if accurate else "accuracy"
 
 
-def _nearest_served(candidates: Sequence[Candidate], scene: Scene, query: Query, code: str) -> Dispatch | None:
-    """What is served instead when the query is not strict: the most accurate where accuracy binds, else the soonest."""
+def _nearest_served(rest: Sequence[Candidate], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+    """What is served instead when the query is not strict: what misses accuracy least, then cost, then time."""
+    objective = query.objective
     best: tuple[tuple[object, ...], Dispatch] | None = None
-    for one in candidates:
-        instance = least_work(scene.running.get(one.variant, ()), "")
-        state = scene.not_yet.get(one.variant)
-        if instance is not None:
-            predicted = instance.done_in_ms(one.profile.p99_ms(1))
-        elif state is not None and state.placeable:
-            predicted = _ready(one, state)
-        else:
+    for one in rest:
+        instance = _in_time(one, scene, query.late_budget_ms, salt)
+        predicted = instance.done_in_ms(one.profile.p99_ms(1)) if instance is not None else _soonest(one, scene)
+        if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
-        if predicted > query.late_budget_ms:
-            continue
-        distance = -one.accuracy if code == "accuracy" else one.cost_per_1000(None) if code == "cost" else predicted
-        rank = (distance, predicted, one.variant)
+        short = max(0.0, objective.min_accuracy - one.accuracy)
+        dear = max(0.0, one.cost_per_1000(objective.latency_ms) - objective.max_cost)
+        rank = (short, dear, predicted, one.variant)
         if best is None or rank < best[0]:
-            best = rank, Dispatch(one.variant, instance, predicted, f"nearest: {code} can't be met", mark=code)
+            mark = "accuracy" if short else "cost" if dear else "latency"
+            best = rank, Dispatch(one.variant, instance, predicted, f"nearest: {mark} can't be met", mark=mark)
     return best[1] if best else None
 
 
@@ -244,8 +248,8 @@ def _reject(
 
 
 def _soonest(one: Candidate, scene: Scene) -> float:
-    instance = least_work(scene.running.get(one.variant, ()), "")
-    if instance is not None:
-        return instance.done_in_ms(one.profile.p99_ms(1))
+    running = scene.running.get(one.variant, ())
+    if running:
+        return min(i.done_in_ms(one.profile.p99_ms(1)) for i in running)
     state = scene.not_yet.get(one.variant)
     return _ready(one, state) if state is not None and state.placeable else math.inf

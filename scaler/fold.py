@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
-from infaas.bus.view import View
 from infaas.bus.backlog import Backlogs
+from infaas.bus.view import View
 from infaas.scaler.demand import Demand
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import Park

@@ -18,6 +18,7 @@ import logging
 import time
 
 from infaas.bus.admin import Admin
+from infaas.bus.backlog import Backlogs, read_backlogs
 from infaas.bus.claims import Leadership
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
@@ -25,7 +26,6 @@ from infaas.bus.table import Table
 from infaas.bus.telemetry import TelemetryReader
 from infaas.bus.view import View
 from infaas.scaler import greedy, machines
-from infaas.bus.backlog import Backlogs, read_backlogs
 from infaas.scaler.building import place_builds
 from infaas.scaler.fold import Fold, ownerless, owners_of
 from infaas.scaler.partitions import assign

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from infaas.bus.admin import Admin
+from infaas.bus.backlog import Waiting
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
@@ -21,7 +22,6 @@ from infaas.bus.refusals import refusal
 from infaas.bus.replies import ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.span import SpanReader
-from infaas.bus.backlog import Waiting
 from infaas.schemas.errors import BadInput, DeliveryFailed, InfaasError, PayloadTooLarge, QueueFull
 from infaas.schemas.headers import parse_travel, travel_headers
 from infaas.schemas.topics import QUERIES

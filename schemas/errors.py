@@ -14,6 +14,7 @@ InfaasError
     │   ├── BadModel            a model or validation set that cannot be registered
     │   └── BadReplyAddress
     ├── Rejected                no variant can meet the objective; carries code and suggestion
+    ├── Expired                 the deadline passed before it was answered
     ├── InferenceFailed         the engine refused or failed this query
     ├── PayloadTooLarge
     ├── Fenced                  a newer leader or boot id exists
@@ -22,6 +23,7 @@ InfaasError
     ├── MissingDependency       a library or device is not there; says how to get it
     ├── ArtifactError           the repository has not got, or has not got whole, what a digest names
     ├── EmbeddedBrokerError     the embedded broker can't be fetched or started
+    ├── ClientClosed            the client was closed before the answer came
     └── ConfigurationError      a setting that can't work
 """
 
@@ -118,6 +120,12 @@ class Rejected(PermanentError):
         super().__init__(message if suggestion is None else f"{message} (nearest: {suggestion})")
 
 
+class Expired(PermanentError):
+    """The deadline passed before the query was answered."""
+
+    code = "expired"
+
+
 class InferenceFailed(PermanentError):
     """The engine refused or failed this query."""
 
@@ -164,6 +172,12 @@ class EmbeddedBrokerError(PermanentError):
     """The embedded broker can't be fetched or started; the message says what to do."""
 
     code = "embedded_broker"
+
+
+class ClientClosed(PermanentError):
+    """The client was closed before the answer came."""
+
+    code = "closed"
 
 
 class ConfigurationError(PermanentError):

@@ -17,9 +17,10 @@ QueryId = NewType("QueryId", str)
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9-]{0,59}"
 _NAME = re.compile(NAME_PATTERN)
+# Numbers are written in one way only (no leading zero, ASCII digits), so that a variant has one name.
 _VARIANT = re.compile(
-    rf"(?P<architecture>{NAME_PATTERN})\.v(?P<version>\d{{1,9}})"
-    r"\.(?P<engine>[a-z]{1,20})-(?P<platform>[a-z]{1,12})(?P<cores>\d{1,3})-(?P<precision>[a-z0-9]{1,12})"
+    rf"(?P<architecture>{NAME_PATTERN})\.v(?P<version>0|[1-9][0-9]{{0,8}})"
+    r"\.(?P<engine>[a-z]{1,20})-(?P<platform>[a-z]{1,12})(?P<cores>[1-9][0-9]{0,2})-(?P<precision>[a-z0-9]{1,12})"
 )
 
 

@@ -33,5 +33,6 @@ def admit(
     free = Counter(cores)
     for one in held:
         free.subtract(one.cores)
-    there = sorted((core for core, count in free.items() for _ in range(count)))
-    return tuple(there[:need_cores]) if len(there) >= need_cores else None
+    # Different cores first, of those the least shared: two threads on one core are no two cores.
+    there = sorted((nth, -count, core) for core, count in free.items() for nth in range(count))
+    return tuple(sorted(core for _, _, core in there[:need_cores])) if len(there) >= need_cores else None

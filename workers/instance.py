@@ -19,6 +19,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from infaas.bus.channel import Inbox, Message, tell
+from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.frontier import Frontier
 from infaas.bus.outbox import Outbox
@@ -31,7 +33,6 @@ from infaas.schemas.errors import BadTensor, InfaasError, OffsetLost, QueueFull
 from infaas.schemas.metadata import Variant
 from infaas.workers import poison
 from infaas.workers.batching import Waiting, choose
-from infaas.bus.channel import Inbox, Message, tell
 from infaas.workers.engines import Engine, engine
 from infaas.workers.partition import Partition
 from infaas.workers.poison import HELD, Death, Mark
@@ -87,6 +88,7 @@ class Instance:
         self._dead = DeadLetters(self._outbox, settings, service="instance")
         self._sender = ReplySender(self._outbox, settings, dead_letters=self._dead)
         self._replies = Replies(variant, worker)
+        self._claims = ClaimCheck(settings)
         self._parts: dict[tuple[str, int], Partition] = {}
         self._online: deque[Work] = deque()
         self._offline: deque[Work] = deque()
@@ -300,7 +302,8 @@ class Instance:
             if work.request is not None:
                 continue
             try:
-                work.request = oip.decode_request(work.record.value, work.json_length())
+                value = self._claims.get(work.record.value, work.record.header_map)
+                work.request = oip.decode_request(value, work.json_length())
                 work.rows = self._variant.contract.check_inputs(work.request.inputs)
                 known = {spec.name for spec in self._variant.contract.outputs}
                 if not set(work.request.outputs) <= known:

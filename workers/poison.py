@@ -83,6 +83,17 @@ def start(committed: int, mark: Mark | None, death: Death | None, *, worker: str
     return Start(_until(committed, mark, death), deaths, where)
 
 
+def to_commit(committed: int, how: Start, *, refusing: bool) -> Mark | None:
+    """The mark to commit before anything runs, or before another worker is asked to try; None = there is nothing to say.
+
+    The count must not depend on who survives; and who comes after a refusal asks only how *that* owner ended, which was in
+    good order: all that it can know of the death before is the mark.
+    """
+    if how.deaths or (refusing and how.alone_until > committed):
+        return Mark(committed, how.deaths, how.first_worker)
+    return None
+
+
 def _until(committed: int, mark: Mark | None, death: Death | None) -> int:
     if death is not None and death.furthest is not None:
         return max(committed, death.furthest)

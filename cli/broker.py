@@ -1,0 +1,65 @@
+"""`infaas broker`: the embedded Kafka by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infaas.bus.embedded import EmbeddedBroker
+from infaas.bus.embedded.broker import BrokerState
+from infaas.cli.cell import default_data_dir
+from infaas.cli.console import out, progress, told
+
+app = typer.Typer(no_args_is_help=True, help="The embedded Kafka: real Apache Kafka, nothing to install.")
+DataDir = Annotated[Path | None, typer.Option(help="Its data; survives.")]
+
+
+@app.command()
+@told
+def start(
+    data_dir: DataDir = None,
+    port: Annotated[int | None, typer.Option(help="On 127.0.0.1; default: the last one, or any.")] = None,
+) -> None:
+    """Start it in the background.
+
+    Example: `infaas broker start --port 9092`
+    """
+    folder = _folder(data_dir)
+    state = BrokerState.read(folder)
+    if state is None:
+        broker = EmbeddedBroker.start(data_dir=folder, port=port, detached=True, progress=progress)
+        out.print(broker.bootstrap_servers, highlight=False)
+    else:
+        progress("it runs already")
+        out.print(state.bootstrap_servers, highlight=False)
+
+
+@app.command()
+@told
+def stop(data_dir: DataDir = None) -> None:
+    """Stop it; its data stays."""
+    state = BrokerState.read(_folder(data_dir))
+    if state is None:
+        progress("it does not run")
+        return
+    state.stop()
+    progress("stopped")
+
+
+@app.command()
+@told
+def status(data_dir: DataDir = None) -> None:
+    """Say where it is; exit status 1 if it does not run."""
+    state = BrokerState.read(_folder(data_dir))
+    if state is None:
+        progress("it does not run; `infaas broker start` starts it")
+        raise typer.Exit(1)
+    out.print(
+        f"{state.bootstrap_servers}  process {state.java}  data {state.data_dir}", highlight=False, soft_wrap=True
+    )
+
+
+def _folder(data_dir: Path | None) -> Path:
+    return (data_dir or default_data_dir()) / "kafka"

@@ -1,0 +1,137 @@
+"""`infaas query`: one query, and who answered it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import orjson
+import typer
+from rich.table import Table
+
+from infaas.cli.cell import find_cell
+from infaas.cli.console import err, out, told
+from infaas.client import Client, Reply
+from infaas.schemas import oip
+from infaas.schemas.errors import BadInput
+from infaas.schemas.oip import Array
+
+SHOWN = 10
+
+
+@told
+def query(
+    tensor: Annotated[
+        list[str] | None, typer.Option("--input", help="name=JSON or name=@file.npy; may be given many times.")
+    ] = None,
+    body: Annotated[
+        Path | None, typer.Option(help="A file with an Open Inference Protocol v2 request instead.")
+    ] = None,
+    application: Annotated[str | None, typer.Option(help="Reach any variant of this application.")] = None,
+    architecture: Annotated[str | None, typer.Option(help="Reach any variant of this model.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Reach this variant alone.")] = None,
+    latency_ms: Annotated[float | None, typer.Option(help="Until the answer is there; default: offline.")] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Floor, 0 to 1.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="USD per 1,000 queries.")] = None,
+    optimize: Annotated[str, typer.Option(help="cost, accuracy or latency.")] = "cost",
+    strict: Annotated[bool, typer.Option("--strict/--no-strict", help="Refuse what can't be met.")] = True,
+    timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Send one query and show who answered, how quickly, how accurately and at what cost; exit status 1 if nobody did.
+
+    Example: `infaas query --application digits --input image=@seven.npy --latency-ms 50 --min-accuracy 0.98`
+    """
+    arrays = _arrays(tensor or [], body)
+    wish: Literal["cost", "accuracy", "latency"]
+    match optimize:
+        case "cost" | "accuracy" | "latency":
+            wish = optimize
+        case _:
+            raise BadInput("optimize", "cost, accuracy or latency", optimize)
+    with Client(find_cell()) as client:
+        reply = client.infer(
+            application, arrays, architecture=architecture, variant=variant, latency_ms=latency_ms,
+            min_accuracy=min_accuracy, max_cost=max_cost, optimize=wish, strict=strict, timeout=timeout,
+            raise_for_outcome=False,
+        )  # fmt: skip
+    if json:
+        out.print(
+            orjson.dumps(_plain(reply), option=orjson.OPT_SERIALIZE_NUMPY).decode(),
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+    else:
+        out.print(reply_table([("", reply)]))
+        for name, array in reply.outputs.items():
+            rows = np.array2string(array[:SHOWN], precision=4, threshold=200)
+            out.print(f"{name} {list(array.shape)} {rows}", highlight=False, markup=False)
+    if reply.outcome != "ok":
+        raise typer.Exit(1)
+
+
+def reply_table(replies: list[tuple[str, Reply]], title: str | None = None) -> Table:
+    """One line a reply: who answered and why, or why not."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    named = any(name for name, _ in replies)
+    if named:
+        table.add_column("asked")
+    table.add_column("answered by")
+    for name in ("accuracy", "ms", "of it queue", "inference", "USD/1M"):
+        table.add_column(name, justify="right")
+    for name, reply in replies:
+        first = [name] if named else []
+        if reply.outcome != "ok":
+            why = f"[red]{reply.outcome}[/] ({reply.reason}): {reply.message}"
+            if reply.suggestion:
+                why += f"\n[dim]nearest: {reply.suggestion}[/]"
+            table.add_row(*first, why, "", f"{reply.latency_ms:.1f}", "", "", "")
+            continue
+        who = f"{reply.variant} [dim]on {reply.worker}[/]"
+        if not reply.objective_met:
+            who += f" [yellow]misses the objective{f' ({reply.reason})' if reply.reason else ''}[/]"
+        table.add_row(
+            *first, who, f"{reply.accuracy:.4f}", f"{reply.latency_ms:.1f}", f"{reply.queue_ms:.1f}", f"{reply.inference_ms:.2f}",
+            f"{reply.cost * 1e6:.4f}",
+        )  # fmt: skip
+    return table
+
+
+def _arrays(tensors: list[str], body: Path | None) -> dict[str, Array]:
+    if body is not None:
+        if tensors:
+            raise BadInput("input", "either --input or --body", tensors)
+        if not body.is_file():
+            raise BadInput("body", "a file that exists", str(body))
+        return dict(oip.decode_request(body.read_bytes()).inputs)
+    if not tensors:
+        err.print("nothing to send: say --input name=... or --body file", highlight=False)
+        raise typer.Exit(2)
+    return dict(_array(one) for one in tensors)
+
+
+def _array(text: str) -> tuple[str, Array]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise BadInput("input", "name=JSON or name=@file.npy", text)
+    if value.startswith("@"):
+        try:
+            return name, np.load(value[1:], allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BadInput(f"input.{name}", "an .npy file", str(error)) from None
+    try:
+        found = np.asarray(orjson.loads(value))
+    except (orjson.JSONDecodeError, ValueError) as error:
+        raise BadInput(f"input.{name}", "a JSON list of numbers", str(error)) from None
+    # Numbers in JSON have no width; nearly all models take 32-bit floats.
+    return name, found.astype(np.float32) if found.dtype.kind == "f" else found
+
+
+def _plain(reply: Reply) -> dict[str, object]:
+    names = ("outcome", "query_id", "architecture", "variant", "worker", "accuracy", "queue_ms", "inference_ms", "batch_size",
+             "cost", "objective_met", "reason", "message", "suggestion", "latency_ms")  # fmt: skip
+    return {name: getattr(reply, name) for name in names} | {
+        "outputs": {k: a.tolist() for k, a in reply.outputs.items()}
+    }

@@ -1,0 +1,102 @@
+"""`infaas register` and `infaas unregister`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from infaas.bus.settings import BusSettings
+from infaas.cli.cell import find_cell
+from infaas.cli.console import err, out, progress, told
+from infaas.cli.tables import variants_table
+from infaas.client import Client, Registered, follow
+from infaas.schemas.metadata import Variant
+
+OPEN = frozenset({"planned", "building"})
+
+
+@told
+def register(
+    architecture: Annotated[str, typer.Argument(help="Its name: [a-z0-9][a-z0-9-]{0,59}.")],
+    application: Annotated[str, typer.Option(help="What it is for.")],
+    model: Annotated[Path, typer.Option(help="An ONNX file whose inputs have a free first axis (rows).")],
+    validation_set: Annotated[Path, typer.Option(help="An .npz file: arrays named as the inputs, and `labels`.")],
+    label: Annotated[list[str] | None, typer.Option(help="Name of a class, in order; may be given many times.")] = None,
+    max_batch: Annotated[int, typer.Option(min=1, max=1024, help="Largest batch to measure and to form.")] = 64,
+    generator: Annotated[list[str] | None, typer.Option(help="onnx, int8; default: all that apply.")] = None,
+    cores: Annotated[list[int] | None, typer.Option(help="Core counts to make variants for; default: 1 and 2.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until its variants are ready.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the variants.")] = 1800.0,
+) -> None:
+    """Register a trained model: variants of it are made, checked and measured.
+
+    Example: `infaas register svc --application digits --model svc.onnx --validation-set validation.npz --wait`
+    """
+    settings = find_cell()
+    with Client(settings) as client:
+        found = client.register(
+            architecture,
+            application=application,
+            model=model,
+            validation_set=validation_set,
+            labels=tuple(label or ()),
+            max_batch=max_batch,
+            generators=tuple(generator) if generator else None,
+            cores=tuple(cores) if cores else None,
+        )
+    progress(f"{found.architecture} version {found.version}: {found.state}")
+    if wait:
+        out.print(variants_table(watch(settings, [found], timeout=timeout)))
+    else:
+        progress("`infaas variants` shows what becomes of it")
+
+
+@told
+def unregister(architecture: Annotated[str, typer.Argument(help="Its name.")]) -> None:
+    """Retire a model: what is on its way is answered, then its variants go. Its name can be registered again.
+
+    Example: `infaas unregister svc`
+    """
+    with Client(find_cell()) as client:
+        found = client.unregister(architecture)
+    progress(f"{found.architecture} version {found.version}: {found.state}")
+
+
+def watch(settings: BusSettings, registered: list[Registered], *, timeout: float = 1800.0) -> list[Variant]:
+    """Shows progress until all are ready; returns their variants.
+
+    Raises:
+        BadModel: if one failed, with the reason.
+        QueryTimeout: if it takes longer than `timeout` s.
+    """
+    bar = Progress(
+        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
+        console=err,
+    )  # fmt: skip
+    last: list[Variant] = []
+    with bar:
+        tasks = {one.architecture: bar.add_task(f"{one.architecture}: waiting", total=None) for one in registered}
+        for one in registered:
+            mine: tuple[Variant, ...] = ()
+            for now in follow(settings, one.architecture, one.version, timeout=timeout):
+                mine = now.variants
+                _show(bar, tasks[one.architecture], one.architecture, now.architecture.state, mine, now.measured)
+            last += mine
+    return last
+
+
+def _show(bar: Progress, task: TaskID, name: str, state: str, variants: tuple[Variant, ...], measured: object) -> None:
+    done = sum(v.state not in OPEN for v in variants)
+    at_work = [v.variant.rpartition(".")[2] for v in variants if v.state == "building"]
+    said = f"measuring {', '.join(at_work)}" if at_work and state == "building" else state
+    assert isinstance(measured, dict)
+    points = sum(len(measured.get(v.variant, ())) for v in variants if v.state == "building")
+    bar.update(
+        task,
+        completed=done,
+        total=len(variants) or None,
+        description=f"{name}: {said}" + (f", {points} points" if points else ""),
+    )

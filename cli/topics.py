@@ -1,0 +1,98 @@
+"""`infaas topics`: the cell's topics, against the table they are made from."""
+
+from __future__ import annotations
+
+import orjson
+import typer
+from rich.table import Table
+
+from infaas.bus.admin import Admin
+from infaas.cli.cell import find_cell
+from infaas.cli.console import out, progress, told
+from infaas.schemas.topics import TOPICS
+
+app = typer.Typer(no_args_is_help=True, help="The cell's topics.")
+
+
+@app.command("list")
+@told
+def list_() -> None:
+    """Show what each topic is for, and how many partitions it has here."""
+    settings = find_cell()
+    admin = Admin(settings, client_id="infaas-topics")
+    try:
+        admin.wait_for_broker()
+        there = admin.topics()
+    finally:
+        admin.close()
+    table = Table(title_justify="left", header_style="bold")
+    for name in ("topic", "partitions", "key", "value", "writers", "readers"):
+        table.add_column(name, justify="right" if name == "partitions" else "left")
+    for topic in TOPICS:
+        if topic.per_variant:
+            found = {n: c for n, c in there.items() if n.startswith(f"{settings.topic_prefix}{topic.name}.")}
+            shown, count = f"{settings.topic_prefix}{topic.name}.<variant>", f"{len(found)} x {topic.partitions}+"
+        else:
+            shown = settings.names.of(topic)
+            count = str(there.get(shown, "missing"))
+        table.add_row(shown, count, topic.key, topic.value, topic.writers, topic.readers)
+    out.print(table)
+
+
+@app.command()
+@told
+def ensure() -> None:
+    """Make the topics that are missing."""
+    admin = Admin(find_cell(), client_id="infaas-topics")
+    try:
+        admin.wait_for_broker()
+        made = admin.ensure_topics()
+    finally:
+        admin.close()
+    progress("made " + ", ".join(made) if made else "all were there")
+
+
+@app.command()
+@told
+def check() -> None:
+    """Say what differs from the table; exit status 1 if anything does."""
+    admin = Admin(find_cell(), client_id="infaas-topics")
+    try:
+        admin.wait_for_broker()
+        wrong = admin.check_topics()
+    finally:
+        admin.close()
+    for line in wrong:
+        out.print(line, highlight=False, soft_wrap=True)
+    if wrong:
+        progress("`infaas topics ensure` makes what is missing, `infaas topics repair` sets what differs")
+        raise typer.Exit(1)
+    progress("all is as it should be")
+
+
+@app.command()
+@told
+def repair() -> None:
+    """Set the topics' settings to what the table says."""
+    admin = Admin(find_cell(), client_id="infaas-topics")
+    try:
+        admin.wait_for_broker()
+        admin.repair_topics()
+    finally:
+        admin.close()
+    progress("done")
+
+
+@app.command()
+@told
+def asyncapi() -> None:
+    """Print the AsyncAPI document of the control plane, as JSON.
+
+    Example: `infaas topics asyncapi > asyncapi.json`
+    """
+    from infaas.bus.control import asyncapi_document
+
+    document = asyncapi_document(find_cell())
+    out.print(
+        orjson.dumps(document, option=orjson.OPT_INDENT_2).decode(), highlight=False, soft_wrap=True, markup=False
+    )

@@ -1,0 +1,58 @@
+"""`infaas up`: a whole cell on this machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infaas.bus.process import stop_on_signals
+from infaas.bus.repository import default_url
+from infaas.bus.settings import BusSettings
+from infaas.cli.cell import SERVERS, default_data_dir
+from infaas.cli.console import err, progress, told
+from infaas.cli.stack import Shape, Stack
+
+
+@told
+def up(
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
+    cores: Annotated[int | None, typer.Option(min=1, help="Cores a worker; default: this machine's, divided.")] = None,
+    max_workers: Annotated[int, typer.Option(min=0, help="More workers that the scaler may start here.")] = 0,
+    routers: Annotated[int, typer.Option(min=1, help="Router processes.")] = 1,
+    port: Annotated[int | None, typer.Option(help="Of the embedded Kafka; default: the last one, or any.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Data and logs; survives.")] = None,
+    idle_s: Annotated[float, typer.Option(min=0, help="How long an idle variant stays loaded.")] = 30.0,
+) -> None:
+    """Start Kafka, registrar, router, scaler and workers on this machine, and keep them running until Ctrl-C.
+
+    With INFAAS_BOOTSTRAP_SERVERS set, that Kafka is used and none is started.
+
+    Example: `infaas up --workers 2 --cores 2`
+    """
+    stop = stop_on_signals()
+    folder = data_dir or default_data_dir()
+    stack = Stack(
+        data_dir=folder,
+        shape=Shape(workers, cores, max_workers, routers, idle_s),
+        settings=BusSettings(),
+        repository_url=default_url(),
+        own_broker=SERVERS not in os.environ,
+        port=port,
+        progress=progress,
+    )
+    with stack:
+        progress(f"ready; logs are in {folder / 'logs'}")
+        err.print(
+            "Try, in another terminal:\n  [bold]infaas doctor[/]\n  [bold]infaas register my-model --application my-app "
+            "--model model.onnx --validation-set validation.npz --wait[/]\n  [bold]infaas status[/]\nCtrl-C stops everything.",
+            highlight=False,
+        )
+        while not stop:
+            for name in stack.step():
+                progress(f"{name} had ended and was started again; see {folder / 'logs' / name}.log")
+            time.sleep(0.1)
+        progress("stopping")

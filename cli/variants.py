@@ -1,0 +1,54 @@
+"""`infaas variants`: what was made of the registered models, and what was measured."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from infaas.bus.table import Table
+from infaas.bus.view import View
+from infaas.cli.cell import find_cell
+from infaas.cli.console import out, progress, told
+from infaas.cli.tables import variants_table
+
+
+def read_view(client_id: str = "infaas-cli") -> View:
+    """The metadata now.
+
+    Raises:
+        KafkaUnavailable: if no broker answers.
+    """
+    table = Table(find_cell(), client_id=client_id)
+    table.open(timeout=10.0)
+    try:
+        return table.view()
+    finally:
+        table.close()
+
+
+@told
+def variants(
+    application: Annotated[str | None, typer.Option(help="Of this application only.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Rejected, failed and retired ones too.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="As JSON lines.")] = False,
+) -> None:
+    """List model variants with accuracy, latency, capacity, memory, load time and price.
+
+    Example: `infaas variants --application digits`
+    """
+    view = read_view()
+    found = [
+        v
+        for v in view.variants.values()
+        if (application is None or v.application == application)
+        and (everything or v.state not in ("rejected", "failed", "retired"))
+    ]
+    if json:
+        for one in found:
+            out.print(orjson.dumps(one.model_dump(mode="json")).decode(), highlight=False, soft_wrap=True, markup=False)
+    elif found:
+        out.print(variants_table(found))
+    else:
+        progress("no variants; `infaas register` makes some")

@@ -1,0 +1,290 @@
+"""`Client` and `AsyncClient`: queries with numpy arrays, registrations, answers.
+
+with Client() as client:
+    reply = client.infer("digits", {"image": images}, latency_ms=50, min_accuracy=0.98)
+    reply.outputs["label"]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Mapping
+from concurrent.futures import Future
+from typing import Any, Self
+
+import numpy as np
+import orjson
+import uuid_utils
+
+from infaas.bus.claim_check import ClaimCheck
+from infaas.bus.record import Record
+from infaas.bus.repository import Repository
+from infaas.bus.settings import BusSettings
+from infaas.client.exchange import Exchange
+from infaas.client.registration import Content, Registered, content_of, validation_bytes
+from infaas.client.reply import Reply
+from infaas.schemas import commands, oip
+from infaas.schemas import headers as h
+from infaas.schemas.commands import Command, RegisterModel, UnregisterModel
+from infaas.schemas.errors import BadInput, Rejected
+from infaas.schemas.headers import HeaderList, Objective, Optimize
+from infaas.schemas.metadata import from_validation
+from infaas.schemas.oip import Array, InferRequest
+from infaas.schemas.topics import QUERIES, REGISTRATIONS
+
+PATIENCE_S = 30.0
+REGISTER_S = 120.0
+
+
+class Client:
+    """Talks to one cell; safe to use from many threads; a context manager.
+
+    Args:
+        settings: of the cell; None = from the environment.
+        reply_topic: a topic of your own for the answers; None = one partition of the cell's reply topic.
+        repository_url: where models are put; None = INFAAS_REPOSITORY_URL, else a folder of the user's.
+    """
+
+    def __init__(
+        self,
+        settings: BusSettings | None = None,
+        *,
+        reply_topic: str | None = None,
+        repository_url: str | None = None,
+        client_id: str | None = None,
+    ) -> None:
+        self.settings = settings or BusSettings()
+        self._queries = self.settings.names.of(QUERIES)
+        self._registrations = self.settings.names.of(REGISTRATIONS)
+        self._repository_url = repository_url
+        self._claims = ClaimCheck(self.settings)
+        name = client_id or f"client-{uuid_utils.uuid4().hex[:8]}"
+        self._exchange = Exchange(self.settings, client_id=name, reply_topic=reply_topic)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def duplicates(self) -> int:
+        """Answers beyond the first that came for queries of this client."""
+        return self._exchange.duplicates
+
+    def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Any) -> Reply:
+        """Sends a query and waits for its answer; see `submit` for the arguments.
+
+        Raises:
+            Rejected: nothing meets the objective; with the nearest variant and the limit that binds.
+            Expired: the deadline passed.
+            InferenceFailed: the engine refused this query.
+            QueryTimeout: nothing came in time.
+            BadInput: naming the argument.
+        """
+        return self.submit(application, inputs, **asked).result()
+
+    def submit(
+        self,
+        application: str | None,
+        inputs: Mapping[str, Array],
+        *,
+        architecture: str | None = None,
+        variant: str | None = None,
+        latency_ms: float | None = None,
+        min_accuracy: float | None = None,
+        max_cost: float | None = None,
+        optimize: Optimize = "cost",
+        strict: bool = True,
+        late_limit_ms: float | None = None,
+        deadline_ms: float | None = None,
+        explain: bool = False,
+        id: str | None = None,  # noqa: A002 - the protocol's name for it
+        outputs: tuple[str, ...] = (),
+        binary: bool = True,
+        timeout: float | None = None,
+        headers: Mapping[str, str | bytes] | None = None,
+        raise_for_outcome: bool = True,
+    ) -> Future[Reply]:
+        """Sends a query and returns at once; the future holds the answer.
+
+        Args:
+            application: what to reach any variant of; or None, with `architecture` or `variant` given.
+            inputs: arrays by input name, `[rows, ...]` each.
+            architecture: reach any variant of this model instead.
+            variant: reach this variant alone instead.
+            latency_ms: from the append to the query topic to the reply; None = offline, answered when there is room.
+            min_accuracy: floor, 0 to 1.
+            max_cost: USD per 1,000 queries.
+            optimize: what to prefer among the variants that will do.
+            strict: refuse what can't be met and drop what is late; else the closest is served, and marked.
+            late_limit_ms: if not strict, how late is still of use.
+            deadline_ms: absolute, epoch ms, instead of `latency_ms`.
+            explain: leave a decision record.
+            id: your own, echoed.
+            outputs: names wanted; empty = all.
+            binary: tensors as bytes (quick) or as JSON (readable).
+            timeout: s to wait for the answer; None = the objective and half a minute.
+            headers: more record headers, such as `traceparent`.
+            raise_for_outcome: let the future raise what is not `ok`; else look at `reply.outcome`.
+
+        Raises:
+            BadInput: naming the argument.
+            PayloadTooLarge, ClientClosed, ProducerFatal: it was not sent.
+        """
+        given = {"application": application, "architecture": architecture, "variant": variant}
+        named = {k: v for k, v in given.items() if v is not None}
+        if len(named) != 1:
+            raise BadInput("application", "exactly one of application, architecture and variant", sorted(named))
+        ((scope, name),) = named.items()
+        objective = Objective(
+            scope=scope,  # type: ignore[arg-type]
+            name=name,
+            latency_ms=latency_ms,
+            min_accuracy=min_accuracy or 0.0,
+            max_cost=math.inf if max_cost is None else max_cost,
+            optimize=optimize,
+            strict=strict,
+            late_limit_ms=late_limit_ms,
+            deadline_ms=deadline_ms,
+            explain=explain,
+        )
+        asked = h.objective_headers(objective)
+        h.parse_objective(dict(asked))  # what the router would refuse is refused here
+        arrays = {key: np.asarray(array) for key, array in inputs.items()}
+        value, length = oip.encode_request(InferRequest(arrays, id=id, outputs=outputs, binary=binary))
+        value, claim = self._claims.put(value)
+        more: HeaderList = h.headers_of([(h.CONTENT_LENGTH, length), *(headers or {}).items()])
+        wait = timeout if timeout is not None else _patience(objective)
+        found = self._exchange.ask(self._queries, value=value, headers=[*asked, *claim, *more], timeout=wait)
+        return _then(found, raise_for_outcome=raise_for_outcome)
+
+    def register(
+        self,
+        architecture: str,
+        *,
+        application: str,
+        model: Content,
+        validation_set: Content | Mapping[str, Array],
+        labels: tuple[str, ...] = (),
+        max_batch: int = 64,
+        generators: tuple[str, ...] | None = None,
+        cores: tuple[int, ...] | None = None,
+        timeout: float = REGISTER_S,
+    ) -> Registered:
+        """Uploads a model and its validation set and registers it; variants are made afterwards (`follow` watches).
+
+        Args:
+            architecture: its name, `[a-z0-9][a-z0-9-]{0,59}`.
+            application: what it is for; the first architecture of an application fixes the contract of all.
+            model: an ONNX file, or its bytes.
+            validation_set: an .npz file, its bytes, or arrays by input name plus integer `labels`.
+            labels: names of the classes.
+            max_batch: largest batch to measure and to form.
+            generators: which to use; None = all that apply.
+            cores: core counts to make variants for; None = 1 and 2.
+            timeout: s to wait for the registrar's word.
+
+        Raises:
+            BadInput: naming the field, before anything is sent.
+            Rejected: the registrar refuses it; the message names the field and what was expected.
+        """
+        from pydantic import ValidationError
+
+        repository = Repository(self._repository_url)
+        try:
+            command = RegisterModel(
+                architecture=architecture,
+                application=application,
+                artifact=repository.put(content_of(model)),
+                validation_set=repository.put(validation_bytes(validation_set)),
+                labels=labels,
+                max_batch=max_batch,
+                generators=generators,
+                cores=cores,
+            )
+        except ValidationError as error:
+            raise from_validation(error) from None
+        return self._command(command, architecture, timeout)
+
+    def unregister(self, architecture: str, *, timeout: float = REGISTER_S) -> Registered:
+        """Retires an architecture: what is on its way is answered, then its variants go.
+
+        Raises:
+            Rejected: if there is none of this name.
+        """
+        return self._command(UnregisterModel(architecture=architecture), architecture, timeout)
+
+    def close(self) -> None:
+        """Stops; queries without an answer fail with ClientClosed."""
+        self._exchange.close()
+
+    def _command(self, command: Command, key: str, timeout: float) -> Registered:
+        found = self._exchange.ask(
+            self._registrations, value=commands.encode(command), key=key.encode(), headers=[], timeout=timeout
+        )
+        record, _ = found.result()
+        body = orjson.loads(record.value)
+        if h.text(record.header_map.get(h.OUTCOME), h.OUTCOME) != "ok":
+            raise Rejected(h.text(record.header_map.get(h.REASON), h.REASON), str(body.get("error", body)))
+        return Registered(body["architecture"], body["version"], body["state"])
+
+
+class AsyncClient:
+    """The same, to be awaited."""
+
+    def __init__(self, settings: BusSettings | None = None, **more: Any) -> None:
+        self._client = Client(settings, **more)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def duplicates(self) -> int:
+        """Answers beyond the first that came for queries of this client."""
+        return self._client.duplicates
+
+    async def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Any) -> Reply:
+        """See `Client.infer`."""
+        return await asyncio.wrap_future(self._client.submit(application, inputs, **asked))
+
+    async def register(self, architecture: str, **asked: Any) -> Registered:
+        """See `Client.register`."""
+        return await asyncio.to_thread(self._client.register, architecture, **asked)
+
+    async def unregister(self, architecture: str, **asked: Any) -> Registered:
+        """See `Client.unregister`."""
+        return await asyncio.to_thread(self._client.unregister, architecture, **asked)
+
+    async def close(self) -> None:
+        """See `Client.close`."""
+        await asyncio.to_thread(self._client.close)
+
+
+def _patience(objective: Objective) -> float:
+    wanted = objective.late_limit_ms or objective.latency_ms or 0.0
+    return PATIENCE_S + wanted * (1.0 if objective.strict else h.LATE_LIMIT_FACTOR) / 1000.0
+
+
+def _then(found: Future[tuple[Record, float]], *, raise_for_outcome: bool) -> Future[Reply]:
+    out: Future[Reply] = Future()
+
+    def settle(done: Future[tuple[Record, float]]) -> None:
+        try:
+            record, latency_ms = done.result()
+            reply = Reply.of(record, latency_ms)
+            error = reply.error() if raise_for_outcome else None
+        except Exception as failed:  # noqa: BLE001 - whatever it is, whoever waits is told
+            out.set_exception(failed)
+            return
+        if error is not None:
+            out.set_exception(error)
+        else:
+            out.set_result(reply)
+
+    found.add_done_callback(settle)
+    return out

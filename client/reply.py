@@ -1,0 +1,109 @@
+"""An answer, as the caller sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import orjson
+
+from infaas.bus.record import Record
+from infaas.schemas import headers as h
+from infaas.schemas import oip
+from infaas.schemas.errors import Expired, InfaasError, InferenceFailed, Rejected
+from infaas.schemas.oip import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back, who made it, and what it took."""
+
+    outcome: str
+    """`ok`, `rejected`, `expired` or `failed`."""
+    query_id: str
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+    """Arrays by output name; empty unless `ok`."""
+    id: str | None = None
+    """The caller's own."""
+    architecture: str = ""
+    variant: str = ""
+    worker: str = ""
+    accuracy: float = 0.0
+    """Of the variant, on its validation set."""
+    queue_ms: float = 0.0
+    inference_ms: float = 0.0
+    """Of the batch."""
+    batch_size: int = 0
+    cost: float = 0.0
+    """USD of this query at the catalogue price."""
+    objective_met: bool = False
+    reason: str = ""
+    """A code: why not, or by which limit a query that is not strict misses its objective."""
+    message: str = ""
+    suggestion: str = ""
+    """The nearest variant and the limit that binds."""
+    latency_ms: float = 0.0
+    """From `submit` to here, by the caller's clock."""
+    headers: Mapping[str, bytes | str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, record: Record, latency_ms: float) -> Reply:
+        """Reads a record of the reply topic.
+
+        Raises:
+            BadInput: if it is none of ours.
+        """
+        found = record.header_map
+
+        def said(name: str) -> str:
+            return h.text(found.get(name), name)
+
+        outcome = said(h.OUTCOME)
+        outputs: Mapping[str, Array] = {}
+        identity, message = None, ""
+        if outcome == "ok":
+            length = said(h.CONTENT_LENGTH)
+            response = oip.decode_response(record.value, int(length) if length else None)
+            outputs, identity = response.outputs, response.id
+        else:
+            message = _error(record.value)
+        return cls(
+            outcome=outcome,
+            query_id=said(h.QUERY_ID),
+            outputs=outputs,
+            id=identity,
+            architecture=said(h.ARCHITECTURE),
+            variant=said(h.VARIANT),
+            worker=said(h.WORKER),
+            accuracy=float(said(h.ACCURACY) or 0),
+            queue_ms=float(said(h.QUEUE_MS) or 0),
+            inference_ms=float(said(h.INFERENCE_MS) or 0),
+            batch_size=int(said(h.BATCH_SIZE) or 0),
+            cost=float(said(h.COST) or 0),
+            objective_met=said(h.OBJECTIVE_MET) == "true",
+            reason=said(h.REASON),
+            message=message,
+            suggestion=said(h.SUGGESTION),
+            latency_ms=latency_ms,
+            headers=dict(found),
+        )
+
+    def error(self) -> InfaasError | None:
+        """What to raise; None if it is `ok`."""
+        match self.outcome:
+            case "ok":
+                return None
+            case "rejected":
+                return Rejected(self.reason, self.message, self.suggestion or None)
+            case "expired":
+                return Expired(self.message)
+            case _:
+                return InferenceFailed(f"{self.reason}: {self.message}")
+
+
+def _error(value: bytes) -> str:
+    try:
+        found = orjson.loads(value)
+        return str(found.get("error", found)) if isinstance(found, dict) else ""
+    except orjson.JSONDecodeError:
+        return ""
