@@ -14,8 +14,9 @@ from infaas.schemas.errors import InfaasError, KafkaUnavailable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-out = Console()
-err = Console(stderr=True)
+WIDE = 160  # where nobody's terminal sets a limit
+out = Console(width=None if sys.stdout.isatty() else WIDE)
+err = Console(stderr=True, width=None if sys.stderr.isatty() else WIDE)
 NO_BROKER = "Start a cell with `infaas up`, or set INFAAS_BOOTSTRAP_SERVERS."
 
 

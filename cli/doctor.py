@@ -11,6 +11,7 @@ from importlib.util import find_spec
 
 import psutil
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infaas.bus.admin import Admin
@@ -60,7 +61,7 @@ Line = tuple[str, bool | None, str, str]
 
 def _row(table: Table, what: str, well: bool | None, found: str, todo: str) -> bool:
     mark = "[green]ok[/]" if well else "[dim]-[/]" if well is None else "[red]wrong[/]"
-    table.add_row(what, mark, found, "" if well else todo)
+    table.add_row(what, mark, escape(found), "" if well else escape(todo))
     return well is False
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import numpy as np
 import orjson
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from infaas.cli.cell import find_cell
@@ -78,13 +79,13 @@ def reply_table(replies: list[tuple[str, Reply]], title: str | None = None) -> T
     named = any(name for name, _ in replies)
     if named:
         table.add_column("asked")
-    table.add_column("answered by")
-    for name in ("accuracy", "ms", "of it queue", "inference", "USD/1M"):
-        table.add_column(name, justify="right")
+    table.add_column("answered by", overflow="fold", min_width=30)
+    for name in ("accuracy", "ms", "queue", "inference", "USD/1M"):
+        table.add_column(name, justify="right", no_wrap=True)
     for name, reply in replies:
         first = [name] if named else []
         if reply.outcome != "ok":
-            why = f"[red]{reply.outcome}[/] ({reply.reason}): {reply.message}"
+            why = f"[red]{reply.outcome}[/] ({reply.reason}): {escape(reply.message)}"
             if reply.suggestion:
                 why += f"\n[dim]nearest: {reply.suggestion}[/]"
             table.add_row(*first, why, "", f"{reply.latency_ms:.1f}", "", "", "")
@@ -94,7 +95,7 @@ def reply_table(replies: list[tuple[str, Reply]], title: str | None = None) -> T
             who += f" [yellow]misses the objective{f' ({reply.reason})' if reply.reason else ''}[/]"
         table.add_row(
             *first, who, f"{reply.accuracy:.4f}", f"{reply.latency_ms:.1f}", f"{reply.queue_ms:.1f}", f"{reply.inference_ms:.2f}",
-            f"{reply.cost * 1e6:.4f}",
+            f"{reply.cost * 1e6:.3g}",
         )  # fmt: skip
     return table
 

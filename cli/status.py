@@ -86,11 +86,11 @@ def _listen(settings: BusSettings) -> tuple[dict[str, Tick], dict[str, RouterRep
 
 def _instances_table(instances: list[tuple[str, InstanceReport]]) -> RichTable:
     table = RichTable(title="Instances", title_justify="left", header_style="bold")
-    table.add_column("variant", no_wrap=True)
-    table.add_column("worker")
-    table.add_column("state")
-    for name in ("answered", "expired", "failed", "backlog", "batch", "ms a query", "MiB"):
-        table.add_column(name, justify="right")
+    table.add_column("variant", overflow="fold", min_width=12)
+    for name in ("worker", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("answered", "expired", "failed", "backlog", "batch", "ms each", "MiB"):
+        table.add_column(name, justify="right", no_wrap=True)
     for worker, one in instances:
         backlog = sum(p.end - p.completed for p in one.positions)
         batch = one.batch_size_sum / one.batches if one.batches else 0.0

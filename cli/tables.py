@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 
+from rich.markup import escape
 from rich.table import Table
 
 from infaas.bus.view import View
@@ -15,17 +16,17 @@ MIB = 1024 * 1024
 
 
 def variants_table(variants: Iterable[Variant], title: str = "Model variants") -> Table:
-    """One line a variant: what it is, and what was measured of it."""
+    """One line a variant: what it is, and what was measured: latency at batch 1 and at the largest batch, and so on."""
     table = Table(title=title, title_justify="left", header_style="bold")
-    table.add_column("variant", no_wrap=True, overflow="fold")
-    table.add_column("state")
-    for name in ("accuracy", "ms, 1", "ms, largest", "queries/s", "MiB", "load ms", "USD/h", "USD/1M"):
-        table.add_column(name, justify="right")
+    table.add_column("variant", overflow="fold", min_width=12)
+    table.add_column("state", no_wrap=True)
+    for name in ("accuracy", "ms at 1", "at most", "queries/s", "MiB", "load ms", "USD/h", "USD/1M"):
+        table.add_column(name, justify="right", no_wrap=True)
     for one in sorted(variants, key=lambda v: (v.application, v.architecture, v.variant)):
         profile = one.profile
         if profile is None:
-            reason = f"{one.state}: {one.reason}" if one.reason else one.state
-            table.add_row(one.variant, f"[dim]{reason}[/]", *[""] * 8)
+            why = f"\n[dim]{escape(one.reason)}[/]" if one.reason else ""
+            table.add_row(one.variant + why, f"[dim]{one.state}[/]", *[""] * 8)
             continue
         price = one.cost_per_hour or 0.0
         table.add_row(
@@ -38,7 +39,7 @@ def variants_table(variants: Iterable[Variant], title: str = "Model variants") -
             f"{profile.peak_memory_bytes / MIB:.0f}",
             f"{profile.load_ms:.0f}",
             f"{price:.4f}",
-            f"{1000 * profile.cost_per_1000(price):.4f}",
+            f"{1000 * profile.cost_per_1000(price):.3g}",
         )
     return table
 
@@ -47,10 +48,10 @@ def workers_table(view: View) -> Table:
     """One line a worker: what it has, and what runs on it."""
     table = Table(title="Workers", title_justify="left", header_style="bold")
     for name in ("worker", "type", "state"):
-        table.add_column(name)
+        table.add_column(name, no_wrap=True)
     for name in ("cores", "GiB", "USD/h"):
-        table.add_column(name, justify="right")
-    table.add_column("runs")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("runs", overflow="fold")
     for name, worker in sorted(view.workers.items()):
         alive = name in view.live_workers
         runs = Counter(f"{i.variant} {i.state}" for i in view.instances.values() if i.worker == name)
@@ -70,5 +71,7 @@ def workers_table(view: View) -> Table:
 
 
 def number(value: float, form: str = ".3g") -> str:
-    """A figure for people: infinite and missing ones as a dash."""
-    return "-" if math.isinf(value) or math.isnan(value) else format(value, form)
+    """A figure for people: infinite, missing and endlessly large ones in words."""
+    if math.isnan(value):
+        return "-"
+    return "over 1000" if value > 1000 else format(value, form)

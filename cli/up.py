@@ -56,3 +56,4 @@ def up(
                 progress(f"{name} had ended and was started again; see {folder / 'logs' / name}.log")
             time.sleep(0.1)
         progress("stopping")
+    progress("stopped; nothing is left running")

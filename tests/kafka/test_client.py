@@ -1,0 +1,156 @@
+"""The caller's library on real Kafka, against real services."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from cell import VARIANT, Cell, doubling_model
+
+from infaas.bus.outbox import Outbox
+from infaas.bus.repository import Repository
+from infaas.bus.settings import BusSettings
+from infaas.client import AsyncClient, Client
+from infaas.router.loop import Router
+from infaas.router.settings import RouterSettings
+from infaas.scaler.loop import Scaler
+from infaas.scaler.settings import ScalerSettings
+from infaas.schemas.errors import BadInput, ClientClosed, Expired, InferenceFailed, QueryTimeout, Rejected
+from infaas.schemas.headers import headers_of
+from infaas.workers.settings import WorkerSettings
+from infaas.workers.supervisor import Supervisor
+
+X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
+LIMIT = 64 * 1024
+
+
+@pytest.fixture
+def cell(settings, environment, monkeypatch):
+    """Services in a thread of the test's own, so that callers can simply wait."""
+    monkeypatch.setenv("INFAAS_MAX_QUERY_BYTES", str(LIMIT))
+    settings = settings.model_copy(update={"max_query_bytes": LIMIT})
+    one = Cell(settings, roles=("registrar",))
+    from infaas.bus.admin import Admin
+
+    admin = Admin(settings, client_id="test")
+    admin.ensure_variant_topics(VARIANT)
+    admin.close()
+    one.publish(Repository().put(doubling_model()))
+    one.others += [
+        Scaler(settings=settings, own=ScalerSettings()),
+        Router(settings=settings, own=RouterSettings()),
+        Supervisor(settings=settings, own=WorkerSettings(name="w1", cores=2)),
+    ]
+    stop = threading.Event()
+    failed = []
+
+    def serve():
+        try:
+            while not stop.is_set():
+                one.step()
+        except Exception as error:  # noqa: BLE001 - told in the test's own thread
+            failed.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield one
+    stop.set()
+    thread.join()
+    for other in reversed(one.others):
+        other.close()
+    one.close()
+    assert not failed
+
+
+def test_numpy_in_numpy_out_with_all_a_caller_wants_to_know(cell):
+    with Client(cell.settings) as client:
+        reply = client.infer("numbers", {"x": X}, latency_ms=60_000, id="mine")
+        np.testing.assert_array_equal(reply.outputs["y"], X * 2)
+        assert (reply.outcome, reply.variant, reply.worker, reply.id) == ("ok", VARIANT, "w1", "mine")
+        assert reply.objective_met
+        assert reply.cost > 0
+        assert reply.latency_ms >= reply.inference_ms
+        again = client.infer(None, {"x": X}, architecture="double", binary=False, outputs=("y",))
+        np.testing.assert_array_equal(again.outputs["y"], X * 2)
+        assert client.infer(None, {"x": X}, variant=VARIANT, latency_ms=10_000).outcome == "ok"
+
+
+def test_what_is_not_ok_is_raised_or_told(cell):
+    with Client(cell.settings) as client:
+        with pytest.raises(Rejected, match="accuracy") as rejected:
+            client.infer("numbers", {"x": X}, min_accuracy=0.99)
+        assert rejected.value.code == "accuracy"
+        assert VARIANT in rejected.value.suggestion
+        with pytest.raises(Rejected, match="unknown application"):
+            client.infer("nothing", {"x": X})
+        with pytest.raises(InferenceFailed, match="bad_tensor"):
+            client.infer("numbers", {"x": X.astype(np.float64)})
+        with pytest.raises(Expired):
+            client.infer("numbers", {"x": X}, latency_ms=0.001)
+        told = client.infer("numbers", {"x": X}, min_accuracy=0.99, raise_for_outcome=False)
+        assert (told.outcome, told.reason) == ("rejected", "accuracy")
+        for bad in (
+            dict(application=None),
+            dict(application="a", variant=VARIANT),
+            dict(application="numbers", min_accuracy=7),
+        ):
+            with pytest.raises(BadInput):
+                client.infer(inputs={"x": X}, **bad)
+
+
+def test_many_threads_and_many_queries_at_once(cell):
+    with Client(cell.settings) as client:
+        futures = [client.submit("numbers", {"x": X + n}, latency_ms=60_000) for n in range(500)]
+        for n, future in enumerate(futures):
+            np.testing.assert_array_equal(future.result(60).outputs["y"], (X + n) * 2)
+        assert client.duplicates == 0
+
+    async def many():
+        async with AsyncClient(cell.settings) as client:
+            return await asyncio.gather(*(client.infer("numbers", {"x": X}, latency_ms=60_000) for _ in range(50)))
+
+    assert all(reply.outcome == "ok" for reply in asyncio.run(many()))
+
+
+def test_the_first_answer_counts_and_others_are_counted(cell):
+    with Client(cell.settings) as client:
+        reply = client.infer("numbers", {"x": X}, latency_ms=60_000)
+        outbox = Outbox(cell.settings, client_id="twice")
+        headers = headers_of(reply.headers.items())
+        partition = client._exchange._reader.partition
+        outbox.send_and_wait(client._exchange._reader.topic, value=b"{}", headers=headers, partition=partition)
+        outbox.close()
+        client.infer("numbers", {"x": X}, latency_ms=60_000)
+        assert client.duplicates == 1
+
+
+def test_a_query_above_the_topics_limit_goes_by_claim_check(cell):
+    rows = np.ones((LIMIT // 4, 2), np.float32)
+    with Client(cell.settings) as client:
+        reply = client.infer("numbers", {"x": rows[: 16 * 1024]}, latency_ms=60_000, raise_for_outcome=False)
+        # Through the repository it came in whole; what goes back is above the reply topic's limit, and that is said.
+        assert (reply.outcome, reply.reason) in {("failed", "too_large"), ("ok", "")}
+        small = client.infer("numbers", {"x": rows[: 9 * 1024]}, latency_ms=60_000)
+        assert small.outputs["y"].shape == (9 * 1024, 2)
+
+
+def test_no_answer_is_a_timeout_and_closing_ends_waiting(settings):
+    client = Client(settings)
+    with pytest.raises(QueryTimeout, match="infaas status"):
+        client.infer("numbers", {"x": X}, timeout=0.3)
+    future = client.submit("numbers", {"x": X}, timeout=60)
+    client.close()
+    with pytest.raises(ClientClosed):
+        future.result(5)
+    with pytest.raises(ClientClosed):
+        client.infer("numbers", {"x": X})
+
+
+def test_the_client_imports_nothing_heavy():
+    heavy = "{'torch','onnxruntime','onnx','faststream','scipy','sklearn','rich','typer'}"
+    code = f"import sys, infaas.client; print(sorted({heavy} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    assert BusSettings
