@@ -173,18 +173,20 @@ def _export(model: Any) -> bytes:
     )
     first = whole.graph.output[0].name
     made = select_model_inputs_outputs(whole, outputs=[first])
-    if first != OUTPUT:
-        _rename_output(made, first)
+    _declare_output(made, first)
     content: bytes = made.SerializeToString()
     return content
 
 
-def _rename_output(model: Any, old: str) -> None:
+def _declare_output(model: Any, name: str) -> None:
+    """Cutting outputs off leaves the one that is kept without a type; and all models call it the same."""
+    from onnx import TensorProto, helper
+
     for node in model.graph.node:
-        for at, name in enumerate(node.output):
-            if name == old:
+        for at, made in enumerate(node.output):
+            if made == name:
                 node.output[at] = OUTPUT
-    model.graph.output[0].name = OUTPUT
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info(OUTPUT, TensorProto.INT64, ["rows"]))
 
 
 def main() -> int:

@@ -1,0 +1,210 @@
+"""`python -m infaas.examples.demo`: trains, registers, asks, ramps, reports. `make demo` runs it."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from infaas.bus.admin import Admin
+from infaas.bus.settings import BusSettings
+from infaas.bus.span import SpanReader
+from infaas.cli.console import err, out, progress
+from infaas.cli.query import reply_table
+from infaas.cli.register import watch
+from infaas.cli.stack import Shape, Stack
+from infaas.cli.tables import variants_table
+from infaas.client import Client, Reply
+from infaas.examples.demo import report
+from infaas.examples.demo.ramp import Ramp
+from infaas.examples.demo.tally import Kind, summary, unmet
+from infaas.examples.digits import INPUT, LABELS, Digits, prepare
+from infaas.scaler.fill import Option
+from infaas.scaler.greedy import SLACK, best_fleet
+from infaas.schemas import decisions
+from infaas.schemas.errors import InfaasError
+from infaas.schemas.metadata import Variant
+from infaas.schemas.topics import DECISIONS
+
+APPLICATION = "digits"
+MAX_BATCH = 16
+QUICK_MS, EXACT_MS = 150.0, 1500.0
+REPORT = Path("demo-report")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the demo; exit status 1 if a query was lost or an answer missed its floor."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument(
+        "--chaos", action="store_true", help="kill an instance and the router with SIGKILL during the ramp"
+    )
+    parser.add_argument("--report", type=Path, default=REPORT, help="folder for the report")
+    asked = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    folder = Path(tempfile.mkdtemp(prefix="infaas-demo-"))
+    begun = time.monotonic()
+    try:
+        return _run(folder, chaos=asked.chaos, target=asked.report, begun=begun)
+    except InfaasError as error:
+        err.print(f"[red]error[/] ({error.code}): {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        progress("stopped; nothing is left running")
+        return 130
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
+    _phase("1. Train four classifiers on scikit-learn's handwritten digits, and export them to ONNX")
+    digits = prepare(progress)
+    _phase("2. Start Apache Kafka, registrar, scaler, router and two workers: what `infaas up` does")
+    stack = Stack(
+        data_dir=folder,
+        shape=Shape(workers=2, cores=2, idle_s=10.0),
+        settings=BusSettings(),
+        repository_url=(folder / "repository").as_uri(),
+        progress=progress,
+        extra={"INFAAS_WORKER_CACHE_DIR": str(folder / "cache")},
+    )
+    with stack, Client(stack.settings, repository_url=stack.repository_url) as client:
+        variants = _register(client, stack, digits)
+        kinds = _kinds(variants)
+        _ask(client, digits, variants, kinds)
+        _phase("5. A load that rises and falls, Poisson, for a minute; the scaler starts and stops what it takes")
+        for kind in kinds:
+            progress(
+                f"{kind.name}: up to {kind.peak:.0f} queries/s, "
+                + ", ".join(f"{k} {v:.4g}" for k, v in kind.asked.items() if k != "application")
+            )
+        ramp = Ramp(client=client, stack=stack, digits=digits, kinds=kinds, chaos=chaos)
+        ramp.run()
+        _phase("6. What became of it")
+        found = summary(
+            ramp.answers, duplicates=client.duplicates, moments=ramp.moments, static_per_hour=_static(variants, kinds)
+        )
+    wrong = unmet(ramp.answers, {kind.name: kind for kind in kinds})
+    out.print(report.as_table(found))
+    paths = report.write(target, found, ramp.answers, ramp.moments)
+    progress("written: " + ", ".join(str(path) for path in paths))
+    progress(f"{time.monotonic() - begun:.0f} s in all; everything is stopped again")
+    for line in wrong[:5]:
+        err.print(f"[red]below the floor[/] {line}")
+    return 1 if wrong or found["lost"] else 0
+
+
+def _register(client: Client, stack: Stack, digits: Digits) -> list[Variant]:
+    _phase("3. Register them under one application: variants are made, checked and measured")
+    registered = [
+        client.register(
+            name,
+            application=APPLICATION,
+            model=path,
+            validation_set=digits.validation_set,
+            labels=LABELS,
+            max_batch=MAX_BATCH,
+        )
+        for name, path in digits.models.items()
+    ]
+    variants = watch(client.settings, registered, timeout=600.0)
+    stack.step()
+    out.print(variants_table(variants))
+    return [v for v in variants if v.state in ("ready", "dominated")]
+
+
+def _kinds(variants: Sequence[Variant]) -> list[Kind]:
+    """Callers who differ in what they need; floors and rates follow from what was measured here."""
+    best = _most_accurate(variants)
+    assert best.profile is not None
+    others = [v for v in variants if v.architecture != best.architecture and v.profile is not None]
+    middle = max(v.profile.accuracy for v in others if v.profile is not None)
+    exact = _rounded_down(best.profile.accuracy)
+    return [
+        Kind("anything quick", {"application": APPLICATION, "latency_ms": QUICK_MS}, 60.0),
+        Kind(
+            "accurate",
+            {"application": APPLICATION, "latency_ms": QUICK_MS, "min_accuracy": _rounded_down(middle)},
+            30.0,
+        ),
+        Kind(
+            "most accurate",
+            {"application": APPLICATION, "latency_ms": EXACT_MS, "min_accuracy": exact},
+            best.profile.capacity(EXACT_MS),
+        ),
+    ]
+
+
+def _rounded_down(accuracy: float) -> float:
+    return int(accuracy * 1000) / 1000
+
+
+def _most_accurate(variants: Sequence[Variant]) -> Variant:
+    """Of the most accurate ones that meet its callers' objective the cheapest."""
+    found = [v for v in variants if v.profile is not None and v.profile.capacity(EXACT_MS) > 0]
+    return max(found, key=lambda v: (v.profile.accuracy if v.profile else 0.0, -(v.cost_per_hour or 0.0)))
+
+
+def _static(variants: Sequence[Variant], kinds: Sequence[Kind]) -> float:
+    """USD an hour of the most accurate variant alone, with enough fixed instances for the peak of all callers."""
+    best = _most_accurate(variants)
+    assert best.profile is not None
+    price = best.cost_per_hour or 0.0
+    classes = []
+    for kind in kinds:
+        rate = best.profile.capacity(kind.asked["latency_ms"]) or best.profile.capacity(None)
+        classes.append((kind.peak, [Option(best.variant, rate, price)]))
+    return price * sum(best_fleet(classes, SLACK).values())
+
+
+def _ask(client: Client, digits: Digits, variants: Sequence[Variant], kinds: Sequence[Kind]) -> None:
+    _phase("4. Single queries that differ only in what they ask for")
+    image = {INPUT: digits.test_images[:1]}
+    exact = kinds[-1].asked["min_accuracy"]
+    named = next((v.variant for v in variants if v.recipe.precision == "int8"), variants[0].variant)
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("anything, and nothing runs yet", {"application": APPLICATION, "latency_ms": 30_000}),
+        ("tight latency: 50 ms", {"application": APPLICATION, "latency_ms": 50}),
+        (f"accuracy {exact:g}, patient", {"application": APPLICATION, "latency_ms": 30_000, "min_accuracy": exact}),
+        ("the most accurate there is", {"application": APPLICATION, "latency_ms": 30_000, "optimize": "accuracy"}),
+        ("low cost: 0.0001 USD per 1,000", {"application": APPLICATION, "latency_ms": 30_000, "max_cost": 0.0001}),
+        ("any variant of svc", {"application": None, "architecture": "svc", "latency_ms": 30_000}),
+        ("one variant by name", {"application": None, "variant": named, "latency_ms": 30_000}),
+        ("accuracy 0.99999: impossible", {"application": APPLICATION, "min_accuracy": 0.99999}),
+        (f"accuracy {exact:g} within 1 ms: impossible", {"application": APPLICATION, "latency_ms": 1, "min_accuracy": exact}),
+        ("the same, not strict", {"application": APPLICATION, "latency_ms": 1, "min_accuracy": exact, "strict": False, "late_limit_ms": 30_000}),
+    ]  # fmt: skip
+    replies: list[tuple[str, Reply]] = []
+    for name, how in asked:
+        replies.append((name, client.infer(inputs=image, explain=True, raise_for_outcome=False, **how)))
+    why = _reasons(client.settings, {reply.query_id for _, reply in replies})
+    table = reply_table(
+        [(f"{name}\n[dim]{why.get(r.query_id, '')}[/]" if r.outcome == "ok" else name, r) for name, r in replies]
+    )
+    out.print(table)
+
+
+def _reasons(settings: BusSettings, queries: set[str]) -> dict[str, str]:
+    """Why the router chose as it did, from its decision records."""
+    topic = settings.names.of(DECISIONS)
+    admin, reader = Admin(settings, client_id="demo-admin"), SpanReader(settings, client_id="demo-reader")
+    try:
+        low, end = admin.watermarks({topic: 1})[topic, 0]
+        found = [decisions.decode(record.value) for record in reader.read(topic, 0, low, end)]
+    finally:
+        reader.close()
+        admin.close()
+    return {one.about: one.reason for one in found if one.about in queries}
+
+
+def _phase(text: str) -> None:
+    err.print(f"\n[bold]{text}[/]", highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
