@@ -16,6 +16,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 
 import uuid_utils
@@ -68,6 +69,8 @@ class Leadership:
         self._sequence = 0
         self._next_tick = 0.0
         self._repaired: dict[str, int] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._written: dict[str, int] = {}  # key → offset after our last confirmed record
         self.epoch = -1
         self.is_leader = False
         self.took_over_at = -1.0
@@ -128,9 +131,18 @@ class Leadership:
     def _send(self, key: str, value: bytes | None, on_done: Callable[[Delivery], None] | None = None) -> None:
         if not self.is_leader:
             raise Fenced(f"not the leading {self._role}")
+
+        def done(delivery: Delivery) -> None:
+            self._in_flight[key] -= 1
+            if delivery.error is None:
+                self._written[key] = max(delivery.offset + 1, self._written.get(key, 0))
+            if on_done is not None:
+                on_done(delivery)
+
         self._outbox.send(
-            self._metadata, key=key, value=value, headers=epoch_headers(self.epoch), partition=0, on_done=on_done
+            self._metadata, key=key, value=value, headers=epoch_headers(self.epoch), partition=0, on_done=done
         )
+        self._in_flight[key] += 1
 
     def _claim(self, now: float) -> None:
         self._nonce, self._claimed_at = str(uuid_utils.uuid7()), now
@@ -144,6 +156,7 @@ class Leadership:
             self._step_down(now)
             return
         self.epoch, self.is_leader, self.took_over_at, self._repaired = epoch, True, now, {}
+        self._written.clear()
         log.info("leading", extra={"role": self._role, "epoch": epoch})
         self._repair()
         self._tick(now)
@@ -160,7 +173,7 @@ class Leadership:
             return
         view = self._table.view()
         for key in sorted(dirty):
-            if self._repaired.get(key) == view.offset:
+            if self._repaired.get(key) == view.offset or self._pending(key, view.offset):
                 continue
             record = view.get(key)
             try:
@@ -169,6 +182,10 @@ class Leadership:
                 log.warning("repair", extra={"key": key, "error": str(error)})
                 return
             self._repaired[key] = view.offset
+
+    def _pending(self, key: str, offset: int) -> bool:
+        """Whether we have written the key and not read it yet: the view's value is older than ours."""
+        return self._in_flight[key] > 0 or offset < self._written.get(key, 0)
 
     def _tick(self, now: float) -> None:
         self._next_tick = now + TICK_EVERY_S

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from faststream import AckPolicy, FastStream
@@ -22,13 +23,14 @@ from infaas.schemas import reports
 from infaas.schemas.commands import AnyCommand
 from infaas.schemas.decisions import DecisionRecord, Usage
 from infaas.schemas.metadata import AnyRecord
-from infaas.schemas.topics import DECISIONS, METADATA, REGISTRAR_GROUP, REGISTRATIONS, TELEMETRY, USAGE
+from infaas.schemas.topics import DECISIONS, METADATA, REGISTRAR_GROUP, REGISTRATIONS, TELEMETRY, TOPICS, USAGE
 
 if TYPE_CHECKING:
     from faststream.confluent.config import ConfluentConfig
 
 log = logging.getLogger(__name__)
 CLOSE_S = 10.0
+AGAIN_S = 1.0
 
 
 class Pending:
@@ -63,10 +65,13 @@ class Commands:
         self._stop: asyncio.Event | None = None
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
+        self._again_at = 0.0
 
     def start(self) -> Self:
-        """Joins the group, again if the thread has ended."""
-        if self._thread is None or not self._thread.is_alive():
+        """Joins the group, again if the thread has ended, but not at once: a broker that is away is away for a while."""
+        now = time.monotonic()
+        if self._thread is None or (not self._thread.is_alive() and now >= self._again_at):
+            self._again_at = now + AGAIN_S
             self._ready.clear()
             self._thread = threading.Thread(target=self._main, daemon=True, name="commands")
             self._thread.start()
@@ -148,14 +153,23 @@ async def _undecoded(message: KafkaMessage) -> bytes:
 
 
 def asyncapi_document(settings: BusSettings) -> dict[str, Any]:
-    """The AsyncAPI description of the control plane: channels, messages and their schemas."""
+    """The AsyncAPI description of the cell: every topic of the table, and the schemas of those that carry our own records."""
     broker = KafkaBroker(settings.bootstrap_servers)
-    names = settings.names
-
-    for topic, schema in (
-        (REGISTRATIONS, AnyCommand), (METADATA, AnyRecord), (TELEMETRY, reports.AnyReport), (DECISIONS, DecisionRecord), (USAGE, Usage),
-    ):  # fmt: skip
-        broker.publisher(names.of(topic), description=topic.value, schema=schema)
+    schemas: dict[str, Any] = {
+        REGISTRATIONS.name: AnyCommand,
+        METADATA.name: AnyRecord,
+        TELEMETRY.name: reports.AnyReport,
+        DECISIONS.name: DecisionRecord,
+        USAGE.name: Usage,
+    }
+    for topic in TOPICS:
+        family = f"{topic.name}.{{variant}}" if topic.per_variant else topic.name
+        broker.publisher(
+            settings.names.prefix + family,
+            title=topic.name,
+            description=f"{topic.value}. Key: {topic.key}. Written by {topic.writers}, read by {topic.readers}.",
+            schema=schemas.get(topic.name, bytes),
+        )
     FastStream(broker)
     found: dict[str, Any] = AsyncAPI(broker, title="INFaaS on Kafka", version="1").to_specification().to_jsonable()
     return found

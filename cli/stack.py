@@ -239,7 +239,7 @@ class Stack:
                 {
                     "INFAAS_WORKER_NAME": f"worker-{n + 1}",
                     "INFAAS_WORKER_CORES": str(cores),
-                    "INFAAS_WORKER_FIRST_CORE": str(n * cores % there),
+                    "INFAAS_WORKER_FIRST_CORE": str((n if shared else n * cores) % there),
                     "INFAAS_WORKER_MACHINE_TYPE": f"local-{cores}",
                     "INFAAS_WORKER_PRICE_PER_HOUR": str(CORE_PRICE_PER_HOUR * cores),
                 },

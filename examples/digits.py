@@ -3,8 +3,8 @@
     python -m infaas.examples.digits          # trains, exports, measures, prints a table
 
 Half of the images train, a fifth is the validation set that variants are scored on, the rest is a test set that nobody has seen:
-what the demo measures on its replies. `committee` is slow for a reason: its nearest-neighbours member compares every image with
-70,000 augmented ones.
+what the demo measures on its replies. `committee` is slow for a reason: it looks at fifteen views of every image, and one of its
+members compares each of them with 200,000 others.
 """
 
 from __future__ import annotations
@@ -27,11 +27,13 @@ from infaas.schemas.oip import Array
 
 INPUT, OUTPUT = "image", "label"
 SIDE = 8
+PIXELS, CLASSES = SIDE * SIDE, 10
+OPSET, ML_OPSET = 17, 3
 SHIFTS = ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))
 ALL_SHIFTS = tuple((x, y) for x in (-1, 0, 1) for y in (-1, 0, 1))
 TURNS = (0, 8, -8)
-ALL_TURNS = (0, 3, -3, 6, -6, 9, -9, 12, -12)
-LABELS = tuple(str(digit) for digit in range(10))
+ALL_TURNS = tuple(range(-24, 25, 2))
+LABELS = tuple(str(digit) for digit in range(CLASSES))
 Progress = Callable[[str], None]
 
 
@@ -85,7 +87,7 @@ def _make(folder: Path, progress: Progress) -> None:
         begun = time.perf_counter()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a network that has not converged in so many rounds is what is wanted here
-            (part / f"{name}.onnx").write_bytes(_export(fit()))
+            (part / f"{name}.onnx").write_bytes(fit().SerializeToString())
         progress(f"trained and exported {name} in {time.perf_counter() - begun:.1f} s")
     (part / "done").touch()
     try:
@@ -97,7 +99,6 @@ def _make(folder: Path, progress: Progress) -> None:
 
 
 def _recipes(x: Array, y: Array) -> Mapping[str, Callable[[], Any]]:
-    from sklearn.ensemble import VotingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.neural_network import MLPClassifier
@@ -106,33 +107,12 @@ def _recipes(x: Array, y: Array) -> Mapping[str, Callable[[], Any]]:
     some = _augmented(x, y, TURNS, SHIFTS)
     many = _augmented(x, y, ALL_TURNS, ALL_SHIFTS)
 
-    def committee() -> Any:
-        """A vote of five; each was trained on what suits it."""
-        members = [
-            ("plain", SVC(C=10).fit(x, y)),
-            ("turned", SVC(C=10).fit(*_augmented(x, y, TURNS, SHIFTS[:1]))),
-            ("shifted", SVC(C=10).fit(*some)),
-            ("neighbours", KNeighborsClassifier(5).fit(*many)),
-            ("network", MLPClassifier((512, 512), max_iter=12, random_state=1).fit(*some)),
-        ]
-        vote = VotingClassifier(members, voting="hard", flatten_transform=False)
-        vote.estimators_ = [member for _, member in members]
-        vote.le_ = _encoder(y)
-        vote.classes_ = vote.le_.classes_
-        return vote
-
     return {
-        "logistic": lambda: LogisticRegression(max_iter=2000).fit(x, y),
-        "mlp": lambda: MLPClassifier((512, 512), max_iter=12, random_state=0).fit(*some),
-        "svc": lambda: SVC(C=10).fit(x, y),
-        "committee": committee,
+        "logistic": lambda: _exported(LogisticRegression(max_iter=2000).fit(x, y)),
+        "mlp": lambda: _exported(MLPClassifier((512, 512), max_iter=12, random_state=0).fit(*some)),
+        "svc": lambda: _exported(SVC(C=10).fit(x, y)),
+        "committee": lambda: _committee(KNeighborsClassifier(5).fit(*many), SVC(C=10).fit(*some)),
     }
-
-
-def _encoder(y: Array) -> Any:
-    from sklearn.preprocessing import LabelEncoder
-
-    return LabelEncoder().fit(y)
 
 
 def _augmented(x: Array, y: Array, turns: tuple[int, ...], shifts: tuple[tuple[int, int], ...]) -> tuple[Array, Array]:
@@ -148,7 +128,7 @@ def _turned(x: Array, angle: int) -> Array:
     if angle == 0:
         return x
     images = rotate(x.reshape(-1, SIDE, SIDE), angle, axes=(2, 1), reshape=False, order=1)
-    return np.clip(images, 0, 1).reshape(-1, SIDE * SIDE).astype(np.float32)
+    return np.clip(images, 0, 1).reshape(-1, PIXELS).astype(np.float32)
 
 
 def _shifted(x: Array, dx: int, dy: int) -> Array:
@@ -156,26 +136,30 @@ def _shifted(x: Array, dx: int, dy: int) -> Array:
     rows, columns = slice(max(0, dy), SIDE + min(0, dy)), slice(max(0, dx), SIDE + min(0, dx))
     from_rows, from_columns = slice(max(0, -dy), SIDE + min(0, -dy)), slice(max(0, -dx), SIDE + min(0, -dx))
     out[:, rows, columns] = images[:, from_rows, from_columns]
-    return out.reshape(-1, SIDE * SIDE)
+    return out.reshape(-1, PIXELS)
 
 
-def _export(model: Any) -> bytes:
+def _exported(model: Any) -> Any:
     """To ONNX with one input and one output, the same for all: an application's contract."""
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
     from skl2onnx.helpers.onnx_helper import select_model_inputs_outputs
 
+    options: dict[str, object] = {"zipmap": False}
+    opset = {"": OPSET, "ai.onnx.ml": ML_OPSET}
+    if hasattr(model, "kneighbors"):  # distances in one matrix product: forty times as quick as the plain export
+        options["optim"] = "cdist"
+        opset["com.microsoft"] = 1
     whole = to_onnx(
         model,
-        initial_types=[(INPUT, FloatTensorType([None, SIDE * SIDE]))],
-        options={id(model): {"zipmap": False}},
-        target_opset={"": 17, "ai.onnx.ml": 3},
+        initial_types=[(INPUT, FloatTensorType([None, PIXELS]))],
+        options={id(model): options},
+        target_opset=opset,
     )
     first = whole.graph.output[0].name
     made = select_model_inputs_outputs(whole, outputs=[first])
     _declare_output(made, first)
-    content: bytes = made.SerializeToString()
-    return content
+    return made
 
 
 def _declare_output(model: Any, name: str) -> None:
@@ -187,6 +171,52 @@ def _declare_output(model: Any, name: str) -> None:
             if made == name:
                 node.output[at] = OUTPUT
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info(OUTPUT, TensorProto.INT64, ["rows"]))
+
+
+def _committee(neighbours: Any, support: Any) -> Any:
+    """A vote over fifteen views of the image, turned and shifted a little; the two members look at each.
+
+    A view is a linear map of the pixels, so all of them are one matrix product.
+    """
+    from onnx import TensorProto, checker, compose, helper, numpy_helper
+
+    identity = np.eye(PIXELS, dtype=np.float32)
+    views = np.concatenate([_shifted(_turned(identity, a), *s) for a in TURNS for s in SHIFTS], axis=1)
+    constants = {
+        "views": views,
+        "zero": np.float32(0), "one": np.float32(1),
+        "flat": np.array([-1, PIXELS]), "grouped": np.array([-1, views.shape[1] // PIXELS, CLASSES]),
+        "depth": np.array(CLASSES), "off_on": np.array([0, 1], np.float32),
+        "off_on_first": np.array([0, 1.001], np.float32),  # its word counts where the votes are even
+        "axis": np.array([1]),
+    }  # fmt: skip
+    members = {"neighbours/": _exported(neighbours), "support/": _exported(support)}
+    graphs = {prefix: compose.add_prefix(model, prefix).graph for prefix, model in members.items()}
+    nodes = [
+        helper.make_node("MatMul", [INPUT, "views"], ["turned"]),
+        helper.make_node("Clip", ["turned", "zero", "one"], ["clipped"]),
+        helper.make_node("Reshape", ["clipped", "flat"], ["seen"]),
+        *(helper.make_node("Identity", ["seen"], [prefix + INPUT]) for prefix in graphs),
+        *(node for graph in graphs.values() for node in graph.node),
+        helper.make_node("OneHot", ["neighbours/" + OUTPUT, "depth", "off_on"], ["votes_neighbours"]),
+        helper.make_node("OneHot", ["support/" + OUTPUT, "depth", "off_on_first"], ["votes_support"]),
+        helper.make_node("Add", ["votes_neighbours", "votes_support"], ["votes"]),
+        helper.make_node("Reshape", ["votes", "grouped"], ["by_image"]),
+        helper.make_node("ReduceSum", ["by_image", "axis"], ["counted"], keepdims=0),
+        helper.make_node("ArgMax", ["counted"], [OUTPUT], axis=1, keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "committee",
+        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", PIXELS])],
+        [helper.make_tensor_value_info(OUTPUT, TensorProto.INT64, ["rows"])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+        + [tensor for part in graphs.values() for tensor in part.initializer],
+    )
+    opsets = {"": OPSET, "ai.onnx.ml": ML_OPSET, "com.microsoft": 1}
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid(d, v) for d, v in opsets.items()], ir_version=9)
+    checker.check_model(model)
+    return model
 
 
 def main() -> int:

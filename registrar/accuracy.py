@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from infaas.registrar.check import LABELS
+from infaas.registrar.check import LABELS, PREDICTION
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import BadModel
 from infaas.schemas.oip import Array
@@ -72,6 +72,6 @@ def _labels(contract: Contract, outputs: Mapping[str, Any]) -> Array:
             return np.asarray(array.argmax(axis=1))
     raise BadModel(
         "artifact.outputs",
-        "integer labels of shape [rows], or float scores of shape [rows, classes]",
+        PREDICTION,
         [f"{array.dtype}{list(array.shape)}" for array in found],
     )

@@ -1,7 +1,8 @@
 """`python -m infaas.registrar.check`: looks at a model and a validation set, in a process that may die of them.
 
-In: one line of JSON, {artifact, validation, validation_digest, labels, memory_bytes, max_validation_bytes, cpu_s}.
-Out: one line, {contract} or {error: {field, expected, found}}.
+It fetches them, too: a large model takes longer to come and to be hashed than a leader may be silent.
+In: one line of JSON, {parent, repository_url, cache_dir, artifact, validation_set, labels, max_artifact_bytes,
+max_validation_bytes, memory_bytes, cpu_s}. Out: one line, {contract}, {error: {field, expected, found}} or {missing}.
 """
 
 from __future__ import annotations
@@ -9,19 +10,22 @@ from __future__ import annotations
 import resource
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from infaas.bus.process import die_with_parent
+from infaas.bus.repository import Repository
 from infaas.schemas.contract import Contract, TensorSpec
-from infaas.schemas.errors import BadInput, BadModel
+from infaas.schemas.errors import ArtifactError, BadInput, BadModel
 from infaas.schemas.oip import DATATYPES, Array
 
 LABELS = "labels"
 OLDEST_OPSET = 7  # older than what ONNX Runtime promises to run
+PREDICTION = "integer labels of shape [rows], or float scores of shape [rows, classes]"
 
 
 def check(order: Mapping[str, Any]) -> Contract:
@@ -30,12 +34,23 @@ def check(order: Mapping[str, Any]) -> Contract:
     Raises:
         BadModel: naming the field and what was expected.
     """
-    inputs, outputs = _tensors(Path(order["artifact"]))
-    arrays = read_validation(Path(order["validation"]), limit=order["max_validation_bytes"])
+    artifact, validation = _fetch(order, "artifact"), _fetch(order, "validation_set")
+    if artifact.stat().st_size > order["max_artifact_bytes"]:
+        raise BadModel("artifact", f"at most {order['max_artifact_bytes']} bytes", artifact.stat().st_size)
+    inputs, outputs = _tensors(artifact)
+    arrays = read_validation(validation, limit=order["max_validation_bytes"])
     _compare(inputs, arrays)
     return Contract(
-        inputs=inputs, outputs=outputs, labels=tuple(order["labels"]), validation_digest=order["validation_digest"]
+        inputs=inputs, outputs=outputs, labels=tuple(order["labels"]), validation_digest=order["validation_set"]
     )
+
+
+def _fetch(order: Mapping[str, Any], field: str) -> Path:
+    repository = Repository(order["repository_url"])
+    try:
+        return repository.fetch(order[field], Path(order["cache_dir"]))
+    except ArtifactError as error:
+        raise BadModel(field, f"a digest that is in the repository {repository.url}", str(error)) from error
 
 
 def _tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -43,9 +58,13 @@ def _tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
 
     try:
         model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise BadModel("artifact", "an ONNX model", _first_line(error)) from error
+    _refuse_external(model)  # before the checker, which would look for the files
+    try:
         onnx.checker.check_model(model)
     except Exception as error:
-        raise BadModel("artifact", "an ONNX model", str(error).strip().splitlines()[0]) from error
+        raise BadModel("artifact", "an ONNX model", _first_line(error)) from error
     opset = max((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=OLDEST_OPSET)
     if opset < OLDEST_OPSET:
         raise BadModel("artifact.opset", f"opset {OLDEST_OPSET} or newer", opset)
@@ -54,10 +73,42 @@ def _tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
     outputs = tuple(_spec("outputs", one) for one in model.graph.output)
     if not inputs or not outputs:
         raise BadModel("artifact", "at least one input and one output", f"{len(inputs)} and {len(outputs)}")
-    for one in inputs:
-        if not one.shape or one.shape[0] != -1:
-            raise BadModel(f"artifact.inputs.{one.name}.shape", "a first axis that is free (rows)", list(one.shape))
+    for side, specs in (("inputs", inputs), ("outputs", outputs)):
+        for one in specs:
+            if not one.shape or one.shape[0] != -1:
+                raise BadModel(f"artifact.{side}.{one.name}.shape", "a first axis that is free (rows)", list(one.shape))
+    if not any(predicts(one) for one in outputs):
+        raise BadModel("artifact.outputs", PREDICTION, [f"{o.name} {o.datatype} {list(o.shape)}" for o in outputs])
     return inputs, outputs
+
+
+def predicts(one: TensorSpec) -> bool:
+    """Whether a prediction can be read from an output: integer labels, or float scores by class."""
+    labels = one.datatype.startswith(("INT", "UINT")) and (len(one.shape) == 1 or one.shape[1:] in ((1,), (-1,)))
+    return labels or (one.datatype.startswith("FP") and len(one.shape) == 2)
+
+
+def _refuse_external(model: Any) -> None:
+    """A file that points at other files would be read from whatever lies beside it where it is loaded."""
+    from onnx.external_data_helper import uses_external_data
+
+    for graph in _graphs(model.graph):
+        tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.HasField("t"))]
+        outside = next((t.name for t in tensors if uses_external_data(t)), None)
+        if outside is not None:
+            raise BadModel("artifact", "an ONNX model in one file, without external data", outside)
+
+
+def _graphs(graph: Any) -> Iterator[Any]:
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                yield from _graphs(inner)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _spec(side: str, one: Any) -> TensorSpec:
@@ -118,6 +169,7 @@ def _compare(inputs: tuple[TensorSpec, ...], arrays: Mapping[str, Array]) -> Non
 def main() -> int:
     """Reads the order, prints what was found."""
     order = orjson.loads(sys.stdin.buffer.readline())
+    die_with_parent(order["parent"])
     memory, cpu = order["memory_bytes"], int(order["cpu_s"])
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
@@ -125,6 +177,10 @@ def main() -> int:
         found: dict[str, Any] = {"contract": check(order).model_dump(mode="json")}
     except BadInput as error:
         found = {"error": {"field": error.field, "expected": error.expected, "found": str(error.found)}}
+    except ImportError as error:
+        found = {"missing": f"{error.name} is not installed: `pip install infaas[registrar]`"}
+    except MemoryError:
+        found = {"error": {"field": "artifact", "expected": f"a model that fits in {memory} bytes", "found": "more"}}
     sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
     return 0
 

@@ -2,80 +2,75 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 import time
-from pathlib import Path
+from typing import IO
 
 import orjson
 
-from infaas.bus.repository import Repository
 from infaas.registrar.settings import RegistrarSettings
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract
-from infaas.schemas.errors import ArtifactError, BadModel
+from infaas.schemas.errors import BadModel, MissingDependency
 
 MODULE = "infaas.registrar.check"
 
 
 class Checking:
-    """One check under way.
+    """One check under way; order and answer go through files, so that neither side can block the other."""
 
-    Raises:
-        BadModel: at once, if an artifact is not in the repository or too large.
-    """
-
-    def __init__(self, command: RegisterModel, *, repository: Repository, own: RegistrarSettings) -> None:
-        self._own = own
+    def __init__(self, command: RegisterModel, *, repository_url: str, own: RegistrarSettings) -> None:
+        self._limits = f"{own.check_s:g} s and {own.check_memory_bytes} bytes of memory"
         self._deadline = time.monotonic() + own.check_s
-        artifact = _fetch(repository, "artifact", command.artifact, own.cache_dir)
-        validation = _fetch(repository, "validation_set", command.validation_set, own.cache_dir)
-        if artifact.stat().st_size > own.max_artifact_bytes:
-            raise BadModel("artifact", f"at most {own.max_artifact_bytes} bytes", artifact.stat().st_size)
         order = {
-            "artifact": str(artifact),
-            "validation": str(validation),
-            "validation_digest": command.validation_set,
+            "parent": os.getpid(),
+            "repository_url": repository_url,
+            "cache_dir": str(own.cache_dir),
+            "artifact": command.artifact,
+            "validation_set": command.validation_set,
             "labels": command.labels,
-            "memory_bytes": own.check_memory_bytes,
+            "max_artifact_bytes": own.max_artifact_bytes,
             "max_validation_bytes": own.max_validation_bytes,
+            "memory_bytes": own.check_memory_bytes,
             "cpu_s": own.check_s,
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", MODULE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-        )
-        assert self._process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(orjson.dumps(order) + b"\n")
-            self._process.stdin.close()
+        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        with tempfile.TemporaryFile() as asked:
+            asked.write(orjson.dumps(order) + b"\n")
+            asked.seek(0)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", MODULE],
+                stdin=asked,
+                stdout=self._said,
+                stderr=subprocess.DEVNULL,
+                # Each thread of a linear algebra library reserves address space, which is limited.
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            )
 
     def result(self) -> Contract | None:
         """The contract; None while the check is under way.
 
         Raises:
             BadModel: what is wrong, naming the field.
+            MissingDependency: what it takes to read models is not installed.
         """
         status = self._process.poll()
         if status is None and time.monotonic() < self._deadline:
             return None
-        if status is None:
-            self.end()
-            raise BadModel("artifact", f"a model that can be checked within {self._own.check_s:g} s")
-        assert self._process.stdout is not None
-        said = self._process.stdout.read()
-        self._process.stdout.close()
-        if status != 0 or not said:
-            limit = f"{self._own.check_s:g} s and {self._own.check_memory_bytes} bytes of memory"
-            raise BadModel("artifact", f"a model that can be checked within {limit}", f"an end with status {status}")
-        found = orjson.loads(said)
+        self._said.seek(0)
+        lines = self._said.read().splitlines()
+        self.end()
+        if status != 0 or not lines:
+            ended = "no end in time" if status is None else f"an end with status {status}"
+            raise BadModel("artifact", f"a model that can be checked within {self._limits}", ended)
+        found = orjson.loads(lines[-1])
         if "error" in found:
             raise BadModel(found["error"]["field"], found["error"]["expected"], found["error"]["found"])
+        if "missing" in found:
+            raise MissingDependency(found["missing"])
         return Contract.model_validate(found["contract"])
 
     def end(self) -> None:
@@ -83,12 +78,4 @@ class Checking:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-
-def _fetch(repository: Repository, field: str, digest: str, cache: Path) -> Path:
-    try:
-        return repository.fetch(digest, cache)
-    except ArtifactError as error:
-        raise BadModel(field, f"a digest that is in the repository {repository.url}", str(error)) from error
+        self._said.close()

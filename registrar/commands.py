@@ -30,19 +30,17 @@ def already(view: View, command: RegisterModel) -> Architecture | None:
 def accept(view: View, command: RegisterModel, contract: Contract) -> Architecture:
     """The record that a valid command leads to.
 
+    The contract has to be that of all other architectures of the application, and of this one's earlier version: while a
+    version takes over from another, a query by application may reach either.
+
     Raises:
         BadModel: naming the field that does not fit what is registered.
     """
     before = view.architectures.get(command.architecture)
-    alive = before is not None and before.state not in ("retired", "failed")
-    if before is not None and alive and before.application != command.application:
+    if before is not None and _in_force(view, before) and before.application != command.application:
         raise BadModel("application", f"{before.application}, under which it is registered", command.application)
     for other in view.architectures.values():
-        if (
-            other.application == command.application
-            and other.architecture != command.architecture
-            and other.state not in ("retired", "failed")
-        ):
+        if other.application == command.application and _in_force(view, other):
             other.contract.require_same(contract)
     return Architecture(
         architecture=command.architecture,
@@ -68,3 +66,13 @@ def retire(view: View, command: UnregisterModel) -> Architecture:
         known = ", ".join(sorted(view.architectures)) or "none"
         raise BadInput("architecture", f"one that is registered ({known})", command.architecture)
     return found.model_copy(update={"state": "retired"})
+
+
+def _in_force(view: View, architecture: Architecture) -> bool:
+    """Whether an architecture's contract binds: it is being built or served, if only in an earlier version."""
+    if architecture.state not in ("retired", "failed"):
+        return True
+    return any(
+        v.architecture == architecture.architecture and v.state in ("ready", "dominated")
+        for v in view.variants.values()
+    )

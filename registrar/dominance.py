@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from infaas.schemas.metadata import Variant
 
 EQUAL = 0.02  # two measurements this near are the same
+EQUAL_LOAD_MS = 20.0  # a process takes a second to start: less than this of loading is felt by nobody
 
 
 def dominated(variants: Iterable[Variant]) -> dict[str, str]:
@@ -45,6 +46,6 @@ def _no_worse(one: Variant, other: Variant) -> bool:
     assert theirs is not None
     batches = {p.batch for p in mine.points} | {p.batch for p in theirs.points}
     pairs = [(mine.latency_ms(b), theirs.latency_ms(b)) for b in batches]
-    pairs += [(mine.peak_memory_bytes, theirs.peak_memory_bytes), (mine.load_ms, theirs.load_ms)]
+    pairs += [(mine.peak_memory_bytes, theirs.peak_memory_bytes), (mine.load_ms, theirs.load_ms + EQUAL_LOAD_MS)]
     pairs += [(one.cost_per_hour or 0.0, other.cost_per_hour or 0.0)]
     return mine.accuracy >= theirs.accuracy and all(a <= b * (1 + EQUAL) for a, b in pairs)

@@ -1,6 +1,9 @@
 """From what builds found to what the catalogue says: which records differ from what they should be. Pure.
 
 accepted → planned variants → building → each ready, rejected or failed → the architecture ready, or failed if none is.
+
+A version takes over from the one before when it is ready: until then that one is served on, but no longer built. A variant that
+no worker is large enough for holds nobody up; it is built when such a worker comes.
 """
 
 from __future__ import annotations
@@ -39,6 +42,8 @@ def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
     for architecture in view.architectures.values():
         mine = [v for v in view.variants.values() if v.architecture == architecture.architecture]
         now = [v for v in mine if version_of(v) == architecture.version]
+        old = [v for v in mine if version_of(v) < architecture.version and v.state != "retired"]
+        out += [_retired(v) for v in old if v.state in OPEN and architecture.state != "retired"]
         match architecture.state:
             case "accepted":
                 there = {v.variant for v in now}
@@ -47,15 +52,17 @@ def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
             case "building":
                 out += _build(view, architecture, now)
             case "ready":
-                out += _settle(now)
-                out += [_retired(v) for v in mine if version_of(v) < architecture.version and v.state != "retired"]
+                out += _progress(view, now) or _settle(now)
+                out += [_retired(v) for v in old if v.state not in OPEN]
             case "retired":
                 out += [_retired(v) for v in mine if v.state != "retired"]
             case "failed":
                 pass
         for variant in mine:
             if variant.state == "retired" and topic_gone(variant.variant):
-                deleted += _keys(view, variant)
+                deleted += [*_found(view, variant.variant), variant.key]
+    orphans = {*view.built, *view.profiles} - set(view.variants)
+    deleted += [key for name in sorted(orphans) for key in _found(view, name)]  # of a build that ended too late
     return Changes(tuple(out), tuple(deleted))
 
 
@@ -65,18 +72,31 @@ def version_of(variant: Variant) -> int:
 
 
 def _build(view: View, architecture: Architecture, variants: list[Variant]) -> list[Architecture | Variant]:
-    out: list[Architecture | Variant] = []
-    for variant in variants:
-        if variant.state in OPEN:
-            after = _folded(view, variant)
-            if after != variant:
-                out.append(after)
-    if out or any(v.state in OPEN for v in variants):
+    out = _progress(view, variants)
+    if out or any(v.state in OPEN and _can_be_built(view, v) for v in variants):
         return out
     if any(v.state == "ready" for v in variants):
         return [*_settle(variants), architecture.model_copy(update={"state": "ready"})]
+    if any(v.state in OPEN for v in variants):
+        return []
     why = "; ".join(f"{v.variant}: {v.reason}" for v in variants) or "no variant was planned"
     return [architecture.model_copy(update={"state": "failed", "reason": why})]
+
+
+def _progress(view: View, variants: list[Variant]) -> list[Architecture | Variant]:
+    """Variants under way that are further than their record says."""
+    open_ = [v for v in variants if v.state in OPEN]
+    return [after for one in open_ if (after := _folded(view, one)) != one]
+
+
+def _can_be_built(view: View, variant: Variant) -> bool:
+    """Whether a worker is known, if only from before, or on its way, that is large enough."""
+    if variant.state == "building" or any(
+        m.wanted == "running" and n not in view.workers for n, m in view.machines.items()
+    ):
+        return True
+    recipe, there = variant.recipe, [w.hardware for w in view.workers.values()]
+    return not there or any(recipe.platform in h.platforms and recipe.cores <= h.cores for h in there)
 
 
 def _folded(view: View, variant: Variant) -> Variant:
@@ -94,7 +114,8 @@ def _folded(view: View, variant: Variant) -> Variant:
 
 
 def _ready(view: View, variant: Variant, built: Built) -> Variant:
-    points = tuple(p.point for _, p in sorted(view.profiles.get(variant.variant, {}).items()))
+    measured = sorted(view.profiles.get(variant.variant, {}).items())
+    points = tuple(p.point for _, p in measured if p.worker == built.worker)  # one machine's curve, never two machines'
     if not points:
         return variant.model_copy(update={"state": "failed", "reason": "the build ended without a measured point"})
     slope, intercept = fit_line(points)
@@ -130,8 +151,7 @@ def _retired(variant: Variant) -> Variant:
     return variant.model_copy(update={"state": "retired"})
 
 
-def _keys(view: View, variant: Variant) -> list[str]:
-    keys = [f"profile/{variant.variant}/{batch}" for batch in view.profiles.get(variant.variant, {})]
-    if variant.variant in view.built:
-        keys.append(f"built/{variant.variant}")
-    return [*keys, variant.key]
+def _found(view: View, variant: str) -> list[str]:
+    """Keys of what builds of a variant found."""
+    keys = [p.key for p in view.profiles.get(variant, {}).values()]
+    return [*keys, view.built[variant].key] if variant in view.built else keys

@@ -43,7 +43,7 @@ def check_plan(generators: tuple[str, ...] | None, cores: tuple[int, ...] | None
 def plan(architecture: Architecture) -> list[Variant]:
     """The variants to build, in state `planned`, in the order of their names."""
     out = []
-    for name in architecture.generators or tuple(GENERATORS):
+    for name in dict.fromkeys(architecture.generators or GENERATORS):
         how = GENERATORS[name]
         for cores in architecture.cores:
             identity = VariantId(

@@ -65,7 +65,7 @@ def decide(
     wanted_fleet = cheapest(served, SLACK)
     target, reasons = dict(have), {v: "its record is gone" for v in now.fleet if v not in have}
     if room < SLACK:
-        chosen = _cheapest_move(now, have, wanted_fleet, best_fleet(served, SLACK, have))
+        chosen = _cheapest_move(now, have, wanted_fleet, _pruned(now, served, best_fleet(served, SLACK, have)))
         target = _union(have, chosen)
         reasons |= {v: f"headroom {room:.2f} below {SLACK:g}" for v in target if target[v] > have.get(v, 0)}
     saving_since = memory.saving_since
@@ -119,6 +119,15 @@ def price_of_move(now: Snapshot, have: Mapping[str, int], fleet: Mapping[str, in
 
 def _cheapest_move(now: Snapshot, have: Mapping[str, int], *fleets: Mapping[str, int]) -> Mapping[str, int]:
     return min(fleets, key=lambda f: (price_of_move(now, have, f), sum(f.values()), sorted(f.items())))
+
+
+def _pruned(now: Snapshot, classes: Sequence[Class], fleet: Mapping[str, int]) -> dict[str, int]:
+    """What is left of a fleet without what it does not need, the dearest first: what runs for nothing must not count."""
+    left = dict(fleet)
+    for variant in sorted(fleet, key=lambda v: (-now.variants[v].cost_per_hour, v)):
+        while left[variant] and headroom(classes, {**left, variant: left[variant] - 1}) >= SLACK:
+            left[variant] -= 1
+    return {v: n for v, n in left.items() if n}
 
 
 def _union(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:

@@ -34,5 +34,8 @@ def admit(
     for one in held:
         free.subtract(one.cores)
     # Different cores first, of those the least shared: two threads on one core are no two cores.
-    there = sorted((nth, -count, core) for core, count in free.items() for nth in range(count))
-    return tuple(sorted(core for _, _, core in there[:need_cores])) if len(there) >= need_cores else None
+    rank = {
+        core: at for at, core in reversed(list(enumerate(cores)))
+    }  # ties in the worker's own order: neighbours begin elsewhere
+    there = sorted((nth, -count, rank[core], core) for core, count in free.items() for nth in range(count))
+    return tuple(sorted(core for *_, core in there[:need_cores])) if len(there) >= need_cores else None

@@ -325,7 +325,10 @@ class EmbeddedBroker:
 def _cluster_id() -> str:
     import base64
 
-    return base64.urlsafe_b64encode(uuid_utils.uuid4().bytes).decode().rstrip("=")
+    while True:
+        found = base64.urlsafe_b64encode(uuid_utils.uuid4().bytes).decode().rstrip("=")
+        if not found.startswith("-"):  # the storage tool would take it for an option
+            return found
 
 
 def _is_free(port: int) -> bool:

@@ -1,5 +1,11 @@
 """Registration on real Kafka: a model comes in, variants are built by a real worker, and bad input gets an answer."""
 
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+
 import numpy as np
 import onnx
 import orjson
@@ -139,7 +145,15 @@ def test_bad_input_is_answered_naming_the_field(office):
     registrar(office)
     wrong_outputs = onnx.load_from_string(classifier())
     wrong_outputs.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    outside = onnx.load_from_string(classifier())
+    weights = outside.graph.initializer[0]
+    weights.data_location = onnx.TensorProto.EXTERNAL
+    weights.external_data.add(key="location", value="../../etc/passwd")
+    scores = onnx.load_from_string(classifier())
+    scores.graph.output[0].type.tensor_type.shape.dim.add()
     cases = {
+        "external data": (dict(model=outside.SerializeToString()), "artifact"),
+        "nothing to predict by": (dict(model=scores.SerializeToString()), "artifact.outputs"),
         "no onnx": (dict(model=b"hello"), "artifact"),
         "fixed rows": (dict(model=wrong_outputs.SerializeToString()), "artifact.inputs.x.shape"),
         "no npz": (dict(val=b"PK nothing"), "validation_set"),
@@ -170,17 +184,79 @@ def test_bad_input_is_answered_naming_the_field(office):
     assert not office.table.view().architectures
 
 
+@contextmanager
+def process(office, name):
+    """A registrar as it runs in earnest."""
+    env = {**os.environ, "INFAAS_REGISTRAR_NAME": name, "INFAAS_PARENT_PID": str(os.getpid())}
+    one = subprocess.Popen([sys.executable, "-m", "infaas.registrar"], env=env)
+    try:
+        before = office.table.epochs.get("registrar", -1)
+        office.until(lambda: office.table.epochs.get("registrar", -1) > before, "its claim")
+        yield one
+    finally:
+        one.send_signal(signal.SIGCONT)
+        one.kill()
+        one.wait(20)
+
+
 def test_a_registrar_that_is_killed_goes_on_where_it_was(office):
-    first = registrar(office)
+    """Killed with a command on its way to it, and killed with variants planned: each command is answered, each model built."""
+    with process(office, "one"):
+        office.register("warm", architecture="warm")
+        office.answer("warm")
+        office.register("first", architecture="first")
+    with process(office, "two"):
+        assert orjson.loads(office.answer("first").value)["version"] == 1
+        office.register("second", architecture="second")
+        office.until(lambda: office.state("second"), "the record")
+    registrar(office)
+    builders(office)
+    assert orjson.loads(office.answer("second").value)["version"] == 1
+    names = ("warm", "first", "second")
+    office.until(lambda: all(office.state(n) == (1, "ready") for n in names), "the variants", 120)
+
+
+def test_a_frozen_registrar_that_wakes_up_acknowledges_nothing_that_does_not_count(office):
+    with process(office, "one") as first:
+        os.kill(first.pid, signal.SIGSTOP)
+        office.register("a")
+        with process(office, "two"):
+            assert outcome(office.answer("a")) == "ok"
+            os.kill(first.pid, signal.SIGCONT)
+            for n in range(10):
+                office.register(f"m{n}", architecture=f"m{n}")
+                assert outcome(office.answer(f"m{n}")) == "ok"
+                office.until(lambda n=n: office.state(f"m{n}"), "what was acknowledged, in every reader's view")
+            assert all(office.state(f"m{n}")[0] == 1 for n in range(10))
+
+
+def test_a_contract_binds_as_long_as_something_is_served_under_it(office):
+    registrar(office)
     office.register("a")
     assert outcome(office.answer("a")) == "ok"
-    office.others.remove(first)  # as killed: nothing is closed in order, nobody resigns
-    second = registrar(office)
-    office.until(lambda: second.leadership.is_leader, "the second to lead", 20)
-    first._commands.stop()
-    builders(office)
-    office.until(lambda: office.state("linear") == (1, "ready"), "the variants")
-    office.register("b", architecture="more")
-    assert outcome(office.answer("b")) == "ok"
-    first.leadership.is_leader = False
-    first.close()
+    for tag, asked, field in (
+        ("other set", dict(val=validation()), "contract.validation_digest"),
+        ("labels", dict(labels=("x", "y", "z")), "contract.labels"),
+        ("elsewhere", dict(application="lines", cores=(1,)), "application"),
+    ):
+        office.register(tag, **asked)
+        record = office.answer(tag)
+        assert outcome(record) == "rejected", tag
+        assert orjson.loads(record.value)["field"] == field
+    office.tell("bye", UnregisterModel(architecture="linear"))
+    assert outcome(office.answer("bye")) == "ok"
+    office.register("anew", val=validation())
+    assert orjson.loads(office.answer("anew").value)["version"] == 2
+
+
+def test_a_variant_that_no_worker_is_large_enough_for_holds_nobody_up(office):
+    registrar(office)
+    office.others.append(Scaler(settings=office.settings, own=ScalerSettings()))
+    office.others.append(Supervisor(settings=office.settings, own=WorkerSettings(name="small", cores=1)))
+    office.register("a", generators=("onnx",))
+    assert outcome(office.answer("a")) == "ok"
+    office.until(lambda: office.state("linear") == (1, "ready"), "the small variant")
+    large = "linear.v1.onnxruntime-cpu2-fp32"
+    assert office.table.view().variants[large].state == "planned"
+    office.others.append(Supervisor(settings=office.settings, own=WorkerSettings(name="large", cores=2)))
+    office.until(lambda: office.table.view().variants[large].state in ("ready", "dominated"), "the large one")

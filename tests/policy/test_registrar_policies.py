@@ -1,5 +1,8 @@
 """Planning, folding and dominance, as pure functions."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,13 +11,16 @@ from hypothesis import strategies as st
 
 from infaas.bus.view import View
 from infaas.registrar.accuracy import scored_rows
+from infaas.registrar.commands import accept, already
 from infaas.registrar.dominance import dominated
 from infaas.registrar.fold import fold
+from infaas.registrar.memory import peak_bytes
 from infaas.registrar.plan import check_plan, plan
 from infaas.registrar.profiler import sizes
+from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import BadModel
-from infaas.schemas.metadata import Architecture, Built, Placement, ProfilePoint
+from infaas.schemas.metadata import Architecture, Built, Hardware, Machine, Placement, ProfilePoint, Worker
 from infaas.schemas.names import VariantId
 from infaas.schemas.profile import BatchPoint, Profile
 
@@ -163,3 +169,96 @@ def test_batch_sizes_double_up_to_the_largest(largest):
     assert found[0] == 1
     assert found[-1] == largest
     assert found == sorted(set(found))
+
+
+def test_a_newer_version_ends_what_is_still_to_be_built_of_an_older_one():
+    planned = plan(architecture(cores=(1,)))[0]
+    served = plan(architecture(cores=(1,)))[1].model_copy(update={"state": "ready", "profile": profile(1, 1)})
+    for state in ("accepted", "building"):
+        now = architecture(state, version=2, cores=(1,))
+        changes = fold(view(now, planned, served, *plan(now)), topic_gone=lambda _: False)
+        retired = [r.variant for r in changes.records if r.key.startswith("variant/") and r.state == "retired"]
+        assert retired == [planned.variant]
+
+
+def test_what_a_build_found_too_late_is_removed():
+    late = Built(variant="gone.v1.onnxruntime-cpu1-fp32", worker="w", outcome="failed")
+    point = ProfilePoint(variant=late.variant, worker="w", point=BatchPoint(batch=2, p50_ms=1, p99_ms=2))
+    changes = fold(view(late, point), topic_gone=lambda _: True)
+    assert set(changes.deleted) == {late.key, point.key}
+
+
+def test_a_curve_is_of_one_machine():
+    building = plan(architecture(cores=(1,)))[0].model_copy(update={"state": "building"})
+    built = Built(variant=building.variant, worker="new", outcome="built", artifact_digest="sha256:2", accuracy=0.5)
+    points = [
+        ProfilePoint(variant=building.variant, worker=worker, point=BatchPoint(batch=batch, p50_ms=1, p99_ms=2))
+        for worker, batch in (("new", 1), ("new", 2), ("old", 4))
+    ]
+    changes = fold(view(architecture("building"), building, built, *points), topic_gone=lambda _: False)
+    (ready,) = changes.records
+    assert [p.batch for p in ready.profile.points] == [1, 2]
+
+
+def worker(cores):
+    hardware = Hardware(platforms=("cpu",), cores=cores, memory_bytes=1 << 34)
+    return Worker(worker="w", boot_id="b", machine_type="local", hardware=hardware, price_per_hour=0.1)
+
+
+def test_a_registration_waits_for_a_machine_that_is_on_its_way_but_not_for_one_that_is_not():
+    small, large = (v for v in plan(architecture(cores=(1, 2))) if v.recipe.precision == "fp32")
+    small = small.model_copy(update={"state": "ready", "profile": profile(1, 1)})
+    there = [architecture("building", generators=("onnx",)), small, large, worker(1)]
+    coming = Machine(machine="m", machine_type="local-2", wanted="running")
+    assert fold(view(*there, coming), topic_gone=lambda _: False).records == ()
+    (ready,) = fold(view(*there), topic_gone=lambda _: False).records
+    assert (ready.key, ready.state) == ("architecture/a", "ready")
+    assert fold(view(architecture("building"), large, worker(1)), topic_gone=lambda _: False).records == ()
+
+
+def command(**more):
+    asked = {
+        "architecture": "a",
+        "application": "app",
+        "artifact": DIGEST,
+        "validation_set": CONTRACT.validation_digest,
+    }
+    return RegisterModel(**asked | more)
+
+
+DIGEST = "sha256:" + "1" * 64
+
+
+def test_a_command_that_comes_twice_is_the_same_registration_and_any_other_is_a_new_version():
+    accepted = accept(view(), command(), CONTRACT)
+    assert (accepted.version, accepted.state) == (1, "accepted")
+    assert already(view(accepted), command()) == accepted
+    for other in ({"artifact": "sha256:" + "2" * 64}, {"max_batch": 2}, {"cores": (1,)}, {"generators": ("onnx",)}):
+        assert already(view(accepted), command(**other)) is None
+        assert accept(view(accepted), command(**other), CONTRACT).version == 2
+    for state in ("failed", "retired"):
+        ended = accepted.model_copy(update={"state": state})
+        assert already(view(ended), command()) is None
+        assert accept(view(ended), command(), CONTRACT).version == 2
+
+
+def test_a_failed_version_frees_the_contract_only_if_none_before_it_is_served():
+    failed = architecture("failed", version=2)
+    served = plan(architecture())[0].model_copy(update={"state": "ready"})
+    other = CONTRACT.model_copy(update={"labels": ("x",)})
+    assert accept(view(failed), command(), other).version == 3
+    with pytest.raises(BadModel, match="labels"):
+        accept(view(failed, served), command(), other)
+
+
+def test_peak_memory_is_a_processes_own_and_not_its_parents():
+    held = np.ones(400_000_000, np.uint8)
+    code = "from infaas.registrar.memory import peak_bytes; print(peak_bytes())"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert 5_000_000 < int(said) < len(held) // 2 < peak_bytes()
+
+
+def test_a_registrar_loads_no_library_that_reads_models():
+    code = "import sys, infaas.registrar.loop; print([m for m in ('onnx', 'onnxruntime', 'torch') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
+    assert said.strip() == b"[]"

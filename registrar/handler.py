@@ -1,0 +1,176 @@
+"""One command at a time, from the topic to its answer.
+
+1. Take a command. It stays in hand until it is answered: an error that may pass is met again in the next step.
+2. Check the reply address, read the command, look at the model in a child process.
+3. Write `accepted` (or `retired`).
+4. Read that record back while still leading. What is written after a later claim is ignored by every reader, so it must not
+   be acknowledged: the command then stays uncommitted, and is the next leader's.
+5. Reply → confirmed → commit.
+A command may so be handled twice: what is registered already is answered and not registered again.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import orjson
+
+from infaas.bus.control import Commands, Pending
+from infaas.bus.dead_letters import DeadLetters
+from infaas.bus.outbox import Outbox
+from infaas.bus.refusals import refusal_of
+from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
+from infaas.bus.repository import Repository
+from infaas.bus.settings import BusSettings
+from infaas.bus.view import View
+from infaas.registrar.checking import Checking
+from infaas.registrar.commands import accept, already, retire
+from infaas.registrar.ledger import Ledger
+from infaas.registrar.plan import check_plan
+from infaas.registrar.settings import RegistrarSettings
+from infaas.schemas import commands
+from infaas.schemas import headers as h
+from infaas.schemas.commands import AnyCommand, RegisterModel, UnregisterModel
+from infaas.schemas.contract import Contract
+from infaas.schemas.errors import InfaasError
+from infaas.schemas.headers import ReplyAddress
+from infaas.schemas.metadata import Architecture
+from infaas.schemas.names import query_id
+from infaas.schemas.topics import REPLIES
+
+log = logging.getLogger(__name__)
+REPLY_AGAIN_S = 30.0  # longer than all that a reply tries by itself
+
+
+class _InHand:
+    """The command being worked on, and how far it is."""
+
+    def __init__(self, pending: Pending) -> None:
+        self.pending = pending
+        self.address: ReplyAddress | None = None
+        self.command: AnyCommand | None = None
+        self.checking: Checking | None = None
+        self.contract: Contract | None = None
+        self.record: Architecture | None = None
+        self.reply: Reply | None = None
+        self.replied_at = float("-inf")
+
+    def again(self) -> None:
+        """The record was not confirmed: it is decided anew, on what the view says then."""
+        self.record = None
+
+    def end(self) -> None:
+        """Ends what runs for it."""
+        if self.checking is not None:
+            self.checking.end()
+            self.checking = None
+
+
+class Handler:
+    """Handles registration commands while we lead.
+
+    Args:
+        settings: of the cell.
+        own: of this registrar.
+        outbox: for replies.
+        ledger: for records.
+    """
+
+    def __init__(self, settings: BusSettings, *, own: RegistrarSettings, outbox: Outbox, ledger: Ledger) -> None:
+        self._own, self._ledger = own, ledger
+        self._repository_url = Repository(own.repository_url or None).url
+        self._commands = Commands(settings, client_id=own.name)
+        dead = DeadLetters(outbox, settings, service="registrar")
+        self._sender = ReplySender(outbox, settings, dead_letters=dead)
+        self._addresses = ReplyAddresses(outbox, settings, allowed=own.reply_topics)
+        self._default = ReplyAddress(settings.names.of(REPLIES))
+        self._one: _InHand | None = None
+
+    def step(self, view: View) -> None:
+        """Goes on with the command in hand, or takes the next.
+
+        Raises:
+            RetryableError: this step is given up, the command is not.
+            ProducerFatal: the process has to start anew.
+        """
+        self._commands.start()
+        if self._one is None:
+            pending = self._commands.take()
+            if pending is None:
+                return
+            self._one = _InHand(pending)
+        one = self._one
+        if one.reply is None:
+            try:
+                one.reply = self._answer(one, view)
+            except InfaasError as error:
+                if error.retryable:
+                    raise
+                log.info("command refused", extra={"code": error.code, "error": str(error)})
+                one.end()
+                one.reply = refusal_of(one.pending.record, one.address or self._default, error)
+        if one.reply is not None:
+            self._send(one, one.reply)
+
+    def drop(self) -> None:
+        """Leaves the group; the command in hand is not committed, and comes again, to us or to another."""
+        if self._one is not None:
+            self._one.end()
+            self._one = None
+        self._commands.stop()
+
+    def _answer(self, one: _InHand, view: View) -> Reply | None:
+        """The reply; None while there is something to wait for."""
+        if one.address is None:
+            one.address = self._addresses.check(h.parse_reply_address(one.pending.record.header_map))
+        if not self._ledger.seen(view):
+            return None
+        if one.record is None:
+            record = self._decide(one, view)
+            if record is None:
+                return None
+            one.record = record
+            if view.get(record.key) != record:
+                self._ledger.write(record, view=view, failed=one.again)
+                return None
+        return _accepted(one, one.address, one.record)
+
+    def _decide(self, one: _InHand, view: View) -> Architecture | None:
+        if one.command is None:
+            one.command = commands.decode(one.pending.record.value)
+        match one.command:
+            case UnregisterModel() as command:
+                return retire(view, command)
+            case RegisterModel() as command:
+                known = already(view, command)
+                if known is not None:
+                    return known
+                check_plan(command.generators, command.cores)
+                if one.contract is None:
+                    if one.checking is None:
+                        one.checking = Checking(command, repository_url=self._repository_url, own=self._own)
+                    one.contract = one.checking.result()
+                return None if one.contract is None else accept(view, command, one.contract)
+
+    def _send(self, one: _InHand, reply: Reply) -> None:
+        now = time.monotonic()
+        if now - one.replied_at < REPLY_AGAIN_S:
+            return
+
+        def confirmed() -> None:
+            one.pending.done()
+            if self._one is one:
+                self._one = None
+
+        self._sender.send(reply, confirmed)
+        one.replied_at = now
+
+
+def _accepted(one: _InHand, address: ReplyAddress, record: Architecture) -> Reply:
+    came = one.pending.record
+    identity = query_id(came.topic, came.partition, came.offset)
+    correlation = h.correlation_id(came.header_map)
+    headers = h.headers_of([(h.OUTCOME, "ok"), (h.QUERY_ID, identity), *([correlation] if correlation else [])])
+    body = {"architecture": record.architecture, "version": record.version, "state": record.state}
+    return Reply(identity, address, orjson.dumps(body), headers)
