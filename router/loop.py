@@ -127,9 +127,9 @@ class Router:
     def _follow(self) -> None:
         changes = self._table.poll(0)
         view = self._table.view()
-        for report, _ in self._telemetry.poll(0):
+        for report, at_ms in self._telemetry.poll(0):
             if isinstance(report, Backlog | WorkerReport):
-                self._load.report(report, view)
+                self._load.report(report, view, at_ms)
         if changes and view.catalogue_version != self._catalogue_version:
             self._load.forget(view)
         if view.catalogue_version != self._catalogue_version:
@@ -239,7 +239,8 @@ class Router:
         def confirmed(delivery: Delivery) -> None:
             self._close_view(seen)
             if not offline:
-                self._load.sent(variant, partition, None if delivery.error else delivery.offset)
+                offset = None if delivery.error else delivery.offset
+                self._load.sent(variant, partition, offset, delivery.timestamp_ms)
             if delivery.error is None:
                 self._intake.done(incoming.record)
             else:
