@@ -96,7 +96,7 @@ class Load:
             loads = self._partitions[one.variant]
             for position in one.positions:
                 loads[position.partition].report(position)
-            self._drains[key] = self._drain(view, key, [loads[p.partition] for p in one.positions], at_ms)
+            self._drains[key] = self._drain(view, key, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
 
     def _drain(self, view: View, key: tuple[str, str, int], loads: Sequence[PartitionLoad], at_ms: float) -> Drain:
         waiting = sum(max(0, one.end - one.completed) for one in loads)

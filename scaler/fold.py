@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 
@@ -17,6 +18,7 @@ from infaas.schemas.reports import AnyReport, Backlog, RouterReport, Tick, Varia
 WANT_S = 3.0
 INTERFERED_S = 5.0
 AVOID_S = 60.0
+MOVE_AGAIN_S = 120.0
 USED_S = 10.0
 BUILD_BYTES = 1 << 30
 RUNS = frozenset({"active", "overloaded", "interfered"})
@@ -33,6 +35,7 @@ class Fold:
         self.telemetry_s = 0.0
         self._wanted: dict[str, float] = {}
         self._avoid: dict[tuple[str, str], float] = {}
+        self._interfered: dict[str, tuple[str, float]] = {}
         self._used: dict[str, deque[tuple[float, float]]] = {}
 
     def take(self, report: AnyReport, at_s: float, now_s: float, *, epoch: int) -> bool:
@@ -126,11 +129,19 @@ class Fold:
     def _avoided(self, view: View, now_s: float) -> frozenset[tuple[str, str]]:
         now_ms = self.telemetry_s * 1000.0
         for one in view.instances.values():
-            failed = one.state == "failed"
-            if failed or (one.state == "interfered" and now_ms - one.since_ms > INTERFERED_S * 1000.0):
+            if one.state == "failed":
                 self._avoid[one.worker, one.variant] = now_s + AVOID_S
+            elif one.state == "interfered" and now_ms - one.since_ms > INTERFERED_S * 1000.0:
+                self._interfere(one, now_s)
         self._avoid = {where: until for where, until in self._avoid.items() if until > now_s}
         return frozenset(self._avoid)
+
+    def _interfere(self, one: Instance, now_s: float) -> None:
+        """It moves; but a variant that was interfered elsewhere not long ago would not gain by moving again."""
+        worker, since = self._interfered.get(one.variant, (one.worker, -math.inf))
+        if worker == one.worker or now_s - since > MOVE_AGAIN_S:
+            self._interfered[one.variant] = one.worker, now_s
+            self._avoid[one.worker, one.variant] = now_s + AVOID_S
 
 
 def _failed(view: View) -> frozenset[tuple[str, str]]:

@@ -28,8 +28,8 @@ BestFleet = Callable[[Sequence[Class], float], Mapping[str, int]]
 class Memory:
     """Since when something has been true, monotonic seconds."""
 
-    surplus_since: Mapping[str, float] = field(default_factory=dict)
-    """By variant: one instance fewer would have held."""
+    surplus: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    """By variant: since when fewer instances would have held, and the most that were needed meanwhile."""
     saving_since: float | None = None
     """A fleet that is a tenth cheaper would have held."""
 
@@ -82,7 +82,7 @@ def decide(
         if not target.get(variant):
             target[variant] = 1
             reasons[variant] = "wanted: it has work and does not run"
-    surplus = _shrink(now, served, target, memory.surplus_since, reasons, idle_s)
+    surplus = _shrink(now, served, target, memory.surplus, reasons, idle_s)
     needed = _union(
         {v: min(n, target.get(v, 0)) for v, n in wanted_fleet.items()}, {v: 1 for v in now.wanted if target.get(v)}
     )
@@ -142,32 +142,39 @@ def _shrink(
     now: Snapshot,
     classes: Sequence[Class],
     target: dict[str, int],
-    since: Mapping[str, float],
+    before: Mapping[str, tuple[float, int]],
     reasons: dict[str, str],
     idle_s: float,
-) -> dict[str, float]:
+) -> dict[str, tuple[float, int]]:
     """Takes instances out of `target` that were not needed for long enough; returns since when the rest are not."""
-    out: dict[str, float] = {}
+    out: dict[str, tuple[float, int]] = {}
     running = {v: min(n, now.active.get(v, 0)) for v, n in target.items()}
-    dearest = sorted(target, key=lambda v: (-now.variants[v].cost_per_hour, v))
-    for variant in dearest:
-        if not target[variant] or (target[variant] == 1 and variant in now.wanted):
-            continue
+    for variant in sorted(target, key=lambda v: (-now.variants[v].cost_per_hour, v)):
         if target[variant] > now.fleet.get(variant, 0):
             continue  # just decided upon
-        # An instance that does not run yet adds nothing, so its going changes nothing but what was hoped of it.
-        without = {**running, variant: min(running[variant], target[variant] - 1)}
-        if headroom(classes, without) < SLACK * BAND:
+        least = 1 if variant in now.wanted else 0
+        enough = _enough(classes, running, variant, target[variant], least)
+        if enough >= target[variant]:
             continue
-        begun = since.get(variant, now.now_s)
+        since, most = before.get(variant, (now.now_s, 0))
+        most = max(most, enough)
         idle = not any(c[0] > 0 and any(o.variant == variant for o in c[1]) for c in classes)
-        hold = max(now.variants[variant].load_s, idle_s if idle and target[variant] == 1 else HOLD_S)
-        if now.now_s - begun >= hold:
-            target[variant] -= 1
-            running = without
+        hold = max(now.variants[variant].load_s, idle_s if idle and not most else HOLD_S)
+        if now.now_s - since >= hold and most < target[variant]:
+            target[variant] = most
+            running[variant] = min(running[variant], most)
             reasons[variant] = f"not needed for {hold:g} s"
-            if target[variant]:
-                out[variant] = now.now_s
         else:
-            out[variant] = begun
+            out[variant] = since, most
     return out
+
+
+def _enough(classes: Sequence[Class], running: Mapping[str, int], variant: str, count: int, least: int) -> int:
+    """How many instances of a variant would do, the others running as they are."""
+    while count > least:
+        # An instance that does not run yet adds nothing, so its going changes nothing but what was hoped of it.
+        without = {**running, variant: min(running[variant], count - 1)}
+        if headroom(classes, without) < SLACK * BAND:
+            break
+        count -= 1
+    return count

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infaas.scaler.fill import Option
+from infaas.scaler.queueing import usable_rate
 from infaas.schemas.headers import Optimize
 from infaas.schemas.metadata import Variant
 from infaas.schemas.profile import Profile
@@ -107,8 +108,10 @@ class Snapshot:
         found = []
         for name in one.eligible:
             variant = self.variants.get(name)
-            capacity = variant.profile.capacity(one.latency_ms) if variant else 0.0
-            if variant is not None and capacity > 0:
+            if variant is None:
+                continue
+            capacity = usable_rate(variant.profile, one.latency_ms)
+            if capacity > 0:
                 found.append((variant, Option(name, capacity, variant.cost_per_hour)))
         if found and one.optimize != "cost":
             best = min(_badness(v, one.optimize) for v, _ in found)

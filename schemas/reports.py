@@ -54,6 +54,8 @@ class InstanceReport(BaseModel):
     """Observed batch latency over the profile's, smoothed."""
     memory_bytes: int = 0
     positions: tuple[Position, ...] = ()
+    age_ms: float = 0.0
+    """How old the positions were when this was sent."""
     queue_ms_p99: float = 0.0
     latency_ms_p50: float = 0.0
     latency_ms_p99: float = 0.0
@@ -83,6 +85,8 @@ class BacklogEntry(BaseModel):
     instance: int
     query_ms: float
     positions: tuple[Position, ...]
+    age_ms: float = 0.0
+    """How old the positions were when this was sent."""
 
 
 class Backlog(Report):

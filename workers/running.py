@@ -33,6 +33,13 @@ class Progress:
     alone: bool = False
     furthest: dict[int, int] = field(default_factory=dict)
     stats: dict[str, Any] = field(default_factory=dict)
+    heard_at: float = 0.0
+    """When the stats were heard, monotonic s."""
+
+    @property
+    def age_ms(self) -> float:
+        """How old the stats are."""
+        return round((time.monotonic() - self.heard_at) * 1000.0, 1) if self.stats else 0.0
 
 
 class Running:
@@ -145,6 +152,7 @@ class Running:
             slowdown=self._observed.slowdown,
             memory_bytes=self._memory(),
             positions=self.backlog().positions,
+            age_ms=self._progress.age_ms,
             **{name: stats[name] for name in plain if name in stats},
         )
 
@@ -163,6 +171,7 @@ class Running:
                 Position(partition=p, end=end, completed=completed)
                 for p, end, completed in self._progress.stats.get("positions", ())
             ),
+            age_ms=self._progress.age_ms,
         )
 
     def end(self) -> None:
@@ -203,7 +212,7 @@ class Running:
                 self.reason = message["reason"]
 
     def _take_stats(self, stats: dict[str, Any]) -> None:
-        self._progress.stats = stats
+        self._progress.stats, self._progress.heard_at = stats, time.monotonic()
         took, queries, expected = stats["last"]
         if stats["batches"] != self._batches and queries:
             self._batches = stats["batches"]

@@ -266,8 +266,9 @@ class Supervisor:
         if now >= self._next_backlog:
             self._next_backlog = now + BACKLOG_EVERY_S
             entries = tuple(one.backlog() for one in self._running.values())
-            if entries != self._said:
-                self._said = entries
+            said = tuple(entry.model_copy(update={"age_ms": 0.0}) for entry in entries)
+            if said != self._said:
+                self._said = said
                 self._reporter.send(Backlog(worker=self.name, boot_id=self.boot_id, entries=entries), self.name)
         if now >= self._next_report:
             self._next_report = now + REPORT_EVERY_S

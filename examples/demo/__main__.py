@@ -27,6 +27,7 @@ from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
 from infaas.scaler.fill import Option
 from infaas.scaler.greedy import SLACK, best_fleet
+from infaas.scaler.queueing import usable_rate
 from infaas.schemas import decisions
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Variant
@@ -34,7 +35,7 @@ from infaas.schemas.topics import DECISIONS
 
 APPLICATION = "digits"
 MAX_BATCH = 16
-QUICK_MS, EXACT_MS = 150.0, 100.0
+QUICK_MS, EXACT_MS = 150.0, 40.0
 PEAK = 0.97  # of what one instance takes: with the slack of 1.05 it needs a second
 REPORT = Path("demo-report")
 
@@ -127,7 +128,7 @@ def _kinds(variants: Sequence[Variant]) -> list[Kind]:
     middle = max(v.profile.accuracy for v in others if v.profile is not None)
     exact = _rounded_down(best.profile.accuracy)
     return [
-        Kind("anything quick", {"application": APPLICATION, "latency_ms": QUICK_MS}, 40.0),
+        Kind("anything quick", {"application": APPLICATION, "latency_ms": QUICK_MS}, 100.0),
         Kind(
             "accurate",
             {"application": APPLICATION, "latency_ms": QUICK_MS, "min_accuracy": _rounded_down(middle)},
@@ -136,7 +137,7 @@ def _kinds(variants: Sequence[Variant]) -> list[Kind]:
         Kind(
             "most accurate",
             {"application": APPLICATION, "latency_ms": EXACT_MS, "min_accuracy": exact},
-            PEAK * best.profile.capacity(EXACT_MS),
+            PEAK * usable_rate(best.profile, EXACT_MS),
         ),
     ]
 
@@ -158,7 +159,7 @@ def _static(variants: Sequence[Variant], kinds: Sequence[Kind]) -> float:
     price = best.cost_per_hour or 0.0
     classes = []
     for kind in kinds:
-        rate = best.profile.capacity(kind.asked["latency_ms"]) or best.profile.capacity(None)
+        rate = usable_rate(best.profile, kind.asked["latency_ms"]) or best.profile.capacity(None)
         classes.append((kind.peak, [Option(best.variant, rate, price)]))
     return price * sum(best_fleet(classes, SLACK).values())
 
