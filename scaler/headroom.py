@@ -28,14 +28,18 @@ def ordered(classes: Sequence[Class]) -> list[Class]:
 def leftover(classes: Sequence[Class], fleet: Mapping[str, int], factor: float = 1.0) -> list[tuple[float, Class]]:
     """Queries/s of each class that do not fit on the fleet, with the class; those that fit are left out."""
     users = Counter(o.variant for _, options in classes for o in options)
+    # In one queue patient queries delay those in a hurry: an instance that serves both is kept as free as these need it.
+    rates: dict[str, float] = {}
     spare = {variant: float(count) for variant, count in fleet.items()}
     out = []
     for one in ordered(classes):
         left = one[0] * factor
         for option in sorted(one[1], key=lambda o: (users[o.variant], o.per_query, o.variant)):
-            take = min(left, spare.get(option.variant, 0.0) * option.capacity)
+            rate = min(option.capacity, rates.get(option.variant, math.inf))
+            take = min(left, spare.get(option.variant, 0.0) * rate)
             if take > 0:
-                spare[option.variant] -= take / option.capacity
+                rates[option.variant] = rate
+                spare[option.variant] -= take / rate
                 left -= take
         if left > EPSILON * max(1.0, one[0]):
             out.append((left, one))

@@ -15,6 +15,8 @@ SMOOTH = 0.2
 ENTER_LOAD, LEAVE_LOAD = 1.0, 0.8
 ENTER_SLOW, LEAVE_SLOW = 1.5, 1.2
 SLOTS = 4
+# A batch of microseconds is some hundred in a process that also talks to Kafka: that is no neighbour's doing.
+FLOOR_MS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,21 @@ class Observed:
         """Takes in one batch."""
         each = batch_ms / max(1, queries)
         query_ms = each if self.query_ms == 0 else self.query_ms + SMOOTH * (each - self.query_ms)
-        slow = batch_ms / expected_ms if expected_ms > 0 else 1.0
+        slow = batch_ms / max(expected_ms, FLOOR_MS) if expected_ms > 0 else 1.0
         return Observed(query_ms, self.slowdown + SMOOTH * (slow - self.slowdown), self.state, self.streak)
 
     def slot(self, *, arrivals_per_s: float, capacity_per_s: float) -> Observed:
         """Takes in one slot of time."""
         load = arrivals_per_s / capacity_per_s if capacity_per_s > 0 else 0.0
+        slowdown = self.slowdown
+        if arrivals_per_s <= 0:  # who is avoided for being slow must become quick again unobserved
+            slowdown += SMOOTH * (1.0 - slowdown)
         wanted = self._wanted(load)
         if wanted == self.state:
-            return Observed(self.query_ms, self.slowdown, self.state, 0)
+            return Observed(self.query_ms, slowdown, self.state, 0)
         if self.streak + 1 >= SLOTS:
-            return Observed(self.query_ms, self.slowdown, wanted, 0)
-        return Observed(self.query_ms, self.slowdown, self.state, self.streak + 1)
+            return Observed(self.query_ms, slowdown, wanted, 0)
+        return Observed(self.query_ms, slowdown, self.state, self.streak + 1)
 
     def _wanted(self, load: float) -> State:
         if load >= (LEAVE_LOAD if self.state == "overloaded" else ENTER_LOAD):

@@ -43,7 +43,7 @@ def test_noise_at_saturation_moves_it_at_most_once_and_only_up(percent):
 def test_noise_of_latency_at_the_limit_moves_it_at_most_once(percent):
     observed, states = Observed(slowdown=ENTER_SLOW), ["active"]
     for n in percent:
-        observed = observed.observe(batch_ms=ENTER_SLOW * n / 100, queries=1, expected_ms=1.0)
+        observed = observed.observe(batch_ms=10 * ENTER_SLOW * n / 100, queries=1, expected_ms=10.0)
         assert observed.slowdown > LEAVE_SLOW - 1e-9
         observed = observed.slot(arrivals_per_s=10.0, capacity_per_s=CAPACITY)
         states.append(observed.state)
@@ -121,6 +121,22 @@ def test_observations_stay_within_what_was_observed(batches):
     factors = [1.0, *(took / 10.0 for took, _ in batches)]
     assert min(factors) * 0.999 <= observed.slowdown <= max(factors) * 1.001
     assert (observed.state, observed.streak) == ("active", 0), "a batch is no slot"
+
+
+def test_microseconds_that_take_some_hundred_are_no_interference():
+    observed = Observed()
+    for _ in range(50):
+        observed = observed.observe(batch_ms=0.3, queries=1, expected_ms=0.01)
+        observed = observed.slot(arrivals_per_s=10.0, capacity_per_s=CAPACITY)
+    assert observed.state == "active"
+    assert observed.slowdown <= 1.0
+
+
+def test_who_is_avoided_for_being_slow_recovers_without_work():
+    observed = Observed(slowdown=3.0)
+    for _ in range(20):
+        observed = observed.slot(arrivals_per_s=0.0, capacity_per_s=CAPACITY)
+    assert observed.slowdown < 1.1
 
 
 def test_nothing_is_divided_by_nothing():
