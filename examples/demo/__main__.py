@@ -128,7 +128,7 @@ def _kinds(variants: Sequence[Variant]) -> list[Kind]:
     middle = max(v.profile.accuracy for v in others if v.profile is not None)
     exact = _rounded_down(best.profile.accuracy)
     return [
-        Kind("anything quick", {"application": APPLICATION, "latency_ms": QUICK_MS}, 100.0),
+        Kind("anything quick", {"application": APPLICATION, "latency_ms": QUICK_MS}, 140.0),
         Kind(
             "accurate",
             {"application": APPLICATION, "latency_ms": QUICK_MS, "min_accuracy": _rounded_down(middle)},

@@ -1,0 +1,128 @@
+"""The one safety property, while everything dies in turn: every query has a reply, and `Client` shows exactly one."""
+
+import random
+import signal
+import threading
+import time
+from collections import Counter
+
+import numpy as np
+import psutil
+import pytest
+from models import VALIDATION, classifier
+
+from infaas.bus.admin import Admin
+from infaas.bus.settings import BusSettings
+from infaas.bus.span import SpanReader
+from infaas.cli.stack import Shape, Stack
+from infaas.client import Client, follow
+from infaas.schemas.topics import REPLIES
+
+QUERIES = 10_000
+RATE = 250.0
+X = np.random.default_rng(7).normal(size=(64, 1, 4)).astype(np.float32)
+
+
+@pytest.fixture
+def stack(tmp_path):
+    one = Stack(
+        data_dir=tmp_path, shape=Shape(workers=2, cores=2), settings=BusSettings(), repository_url=(tmp_path / "repository").as_uri(),
+        progress=lambda _: None, extra={"INFAAS_WORKER_CACHE_DIR": str(tmp_path / "cache")},
+    )  # fmt: skip
+    with one:
+        yield one
+
+
+def kill_instance(stack):
+    for name in ("worker-1", "worker-2"):
+        for child in psutil.Process(stack.services[name].pid).children():
+            if "infaas.workers.serve" in child.cmdline():
+                child.send_signal(signal.SIGKILL)
+                return
+
+
+def kill_supervisor(stack):
+    """The one that runs something."""
+    for name in ("worker-1", "worker-2"):
+        if any("infaas.workers.serve" in c.cmdline() for c in psutil.Process(stack.services[name].pid).children()):
+            stack.kill(name)
+            return
+
+
+@pytest.mark.timeout(300)
+def test_ten_thousand_queries_survive_the_death_of_everything_in_turn(stack):
+    with Client(stack.settings, repository_url=stack.repository_url) as client:
+        found = client.register(
+            "linear", application="points", model=classifier(), validation_set=VALIDATION, max_batch=8, cores=(1,)
+        )
+        list(follow(stack.settings, "linear", found.version, timeout=90))
+        assert client.infer("points", {"x": X[0]}, latency_ms=60_000).outcome == "ok"
+        turns = [
+            ("router", lambda: stack.kill("router-1")),
+            ("instance", lambda: kill_instance(stack)),
+            ("scaler", lambda: stack.kill("scaler")),
+            ("supervisor", lambda: kill_supervisor(stack)),
+            ("broker", lambda: (stack.broker.kill(), stack.broker.restart())),
+            ("registrar", lambda: stack.kill("registrar")),
+            ("router again", lambda: stack.kill("router-1")),
+            ("instance again", lambda: kill_instance(stack)),
+        ]
+        outcomes, ids, lost = Counter(), Counter(), []
+        lock = threading.Lock()
+
+        def ended(done):
+            with lock:
+                try:
+                    reply = done.result()
+                except Exception as error:  # noqa: BLE001 - counted, and none is allowed
+                    lost.append(repr(error))
+                    return
+                outcomes[reply.outcome] += 1
+                ids[reply.query_id] += 1
+
+        rng, begun, sent = random.Random(1), time.monotonic(), 0
+        every = QUERIES / RATE / (len(turns) + 1)
+        next_turn = every
+        deadline = begun + 200
+        while sent < QUERIES or sum(outcomes.values()) + len(lost) < sent:
+            now = time.monotonic() - begun
+            if turns and now >= next_turn:
+                turns.pop(0)[1]()
+                next_turn += every
+            if sent < QUERIES and now >= sent / RATE:
+                future = client.submit(
+                    "points", {"x": X[rng.randrange(64)]}, latency_ms=150_000, timeout=180, raise_for_outcome=False
+                )
+                future.add_done_callback(ended)
+                sent += 1
+            else:
+                stack.step()
+                time.sleep(0.002)
+            assert time.monotonic() < deadline, (sent, outcomes, lost[:3])
+        assert not turns
+        assert lost == []
+        assert sum(outcomes.values()) == QUERIES
+        assert outcomes["ok"] == QUERIES, outcomes
+        assert len(ids) == QUERIES
+        assert max(ids.values()) == 1, "from Client exactly one each"
+        duplicates = client.duplicates
+    on_topic = replies_on_topic(stack)
+    assert set(ids) <= set(on_topic)
+    assert sum(on_topic.values()) - len(on_topic) >= duplicates
+    print(f"\n{QUERIES} queries, {duplicates} duplicates")
+
+
+def replies_on_topic(stack):
+    """Replies by query id, as they stand on the reply topic."""
+    topic = stack.settings.names.of(REPLIES)
+    admin, reader = Admin(stack.settings, client_id="look"), SpanReader(stack.settings, client_id="look")
+    try:
+        marks = admin.watermarks({topic: 64})
+        return Counter(
+            record.header_map["infaas-query-id"].decode()
+            for (_, partition), (low, end) in marks.items()
+            for record in reader.read(topic, partition, low, end)
+        )
+    finally:
+        admin.close()
+        reader.close()
