@@ -74,6 +74,17 @@ class Admin:
         """Makes a variant's work and offline topics, and waits until they can be seen."""
         return self._ensure({self._names.work(variant): WORK, self._names.offline(variant): OFFLINE})
 
+    def make_topics(self, partitions: Mapping[str, int]) -> None:
+        """Makes plain topics by full name, for callers who bring their own; those that are there are left."""
+        there = self._list()
+        new = [NewTopic(name, count, -1) for name, count in partitions.items() if name not in there]
+        for name, future in (self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).items():
+            try:
+                future.result()
+            except KafkaException as error:
+                raise translate(error, f"making {name}") from error
+        self._until(lambda: set(partitions) <= set(self._list()), f"{sorted(partitions)} to be there")
+
     def _ensure(self, wanted: Mapping[str, Topic]) -> list[str]:
         there = self._list()
         missing = {name: topic for name, topic in wanted.items() if name not in there}
