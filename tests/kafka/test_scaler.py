@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
 
@@ -214,3 +215,42 @@ def test_a_worker_that_stops_in_order_needs_no_verdict(cell):
     assert outcome(cell.answer("b")) == "ok"
     assert all(isinstance(o, Owner) and o.worker != name for o in owners(cell))
     assert name not in cell.table.view().verdicts
+
+
+def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spared(cell, monkeypatch):
+    """Two variants, a worker with one core: the second one needs a machine of the local provisioner."""
+    from infaas.scaler import machines
+
+    monkeypatch.setattr(machines, "QUIET_S", 1.0)
+    monkeypatch.setenv("INFAAS_OWNER_PID", str(os.getpid()))
+    cell.publish(cell.digest)
+    cell.publish(cell.digest, variant=OTHER)
+    with_services(cell, cores=1, idle_s=1, provisioner="local", max_machines=1, machine_cores=1)
+    for _ in range(2):
+        for variant in (VARIANT, OTHER):
+            cell.send(f"{variant}", variant=variant, latency_ms=100_000)
+    for variant in (VARIANT, OTHER):
+        assert outcome(cell.answer(variant, 90)) == "ok"
+    cell.until(lambda: "local-1" in cell.table.view().live_workers, "the machine's worker")
+    (pid,) = [int(m.provider_id.split(":")[0]) for m in cell.table.view().machines.values()]
+    assert psutil.pid_exists(pid)
+    cell.until(lambda: not cell.table.view().machines, "the machine to be given back", 120)
+    assert not psutil.pid_exists(pid)
+
+
+def test_a_topic_grows_when_there_are_more_instances_than_partitions(cell):
+    cell.publish(cell.digest, found=profile(20.0))
+    with_services(cell, workers=1, cores=8)
+    begun, sent = time.monotonic(), 0
+
+    def grown():
+        nonlocal sent
+        while sent < (time.monotonic() - begun) * 300:
+            cell.send(f"q{sent}", application="numbers", latency_ms=60)
+            sent += 1
+        return len(owners(cell)) > 4 and all(owners(cell)) and len({o.instance for o in owners(cell)}) > 4
+
+    cell.until(grown, "more than four owners")
+    cell.until(lambda: len(cell.answers) == sent, "all answers")
+    topic = cell.settings.names.work(VARIANT)
+    assert cell.admin.topics()[topic] == len(owners(cell)) == 8
