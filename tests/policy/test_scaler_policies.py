@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from infaas.bus.view import View
 from infaas.scaler.demand import Demand
 from infaas.scaler.fill import Option, fill, useful
 from infaas.scaler.greedy import BAND, HOLD_S, SLACK, Memory, best_fleet, decide
@@ -19,8 +20,10 @@ from infaas.scaler.machines import decide as decide_machines
 from infaas.scaler.optimum import optimum
 from infaas.scaler.partitions import assign
 from infaas.scaler.placement import place
+from infaas.scaler.queueing import usable_rate
 from infaas.scaler.snapshot import DemandClass, Room, Servable, Snapshot
-from infaas.schemas.metadata import Machine, Owner, Ownership
+from infaas.scaler.usage import machine_seconds
+from infaas.schemas.metadata import Hardware, Machine, Owner, Ownership, Worker
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.reports import ClassCount, RouterReport
 
@@ -308,3 +311,32 @@ def test_a_machine_is_added_when_nothing_fits_and_given_back_when_it_could_be_sp
     drained = Park(machines={"m": coming.machines["m"].model_copy(update={"wanted": "drained"})})
     assert decide_machines(scene(0), drained, {}, at_most=2, quiet_since={})[0] == [StopMachine("m")]
     assert quiet == {}
+
+
+@given(st.integers(0, 8), st.integers(0, 4), st.floats(0.1, 100))
+def test_the_parts_of_the_bill_never_exceed_the_machine(small, exact, seconds):
+    workers = {
+        "w0": Worker(
+            worker="w0",
+            boot_id="b",
+            machine_type="t",
+            hardware=Hardware(cores=4, memory_bytes=1000),
+            price_per_hour=1.0,
+        )
+    }
+    view = View(0, 0, {"worker": {w.key: w for w in workers.values()}}, {})
+    now = replace(scene(0), placed={("w0", "small"): small, ("w0", "exact"): exact})
+    (bill,) = machine_seconds(view, now, seconds=seconds, at_ms=0)
+    assert bill.seconds == seconds
+    assert sum(bill.by_variant.values()) <= seconds * (1 + 1e-9)
+    assert all(share >= 0 for share in bill.by_variant.values())
+
+
+@given(st.floats(0.1, 50), st.floats(1, 1000), st.floats(1, 1000))
+def test_usable_rate_is_below_capacity_and_grows_with_the_objective(ms, one, other):
+    points = tuple(BatchPoint(batch=b, p50_ms=ms * (0.5 + b / 2), p99_ms=ms * (0.6 + b / 2)) for b in (1, 2, 4, 8))
+    found = Profile(load_ms=1, peak_memory_bytes=1, accuracy=1, points=points, slope=ms / 2, intercept=ms / 2)
+    low, high = sorted((one, other))
+    assert usable_rate(found, low) <= usable_rate(found, high) <= found.capacity(None)
+    assert usable_rate(found, low) <= found.capacity(low) * (1 + 1e-9)
+    assert usable_rate(found, None) == found.capacity(None)
