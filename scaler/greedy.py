@@ -9,10 +9,11 @@ Source: INFaaS's greedy heuristic; DESIGN §8, §9 for the whole-fleet price and
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infaas.scaler.fill import fill
+from infaas.scaler.fill import EPSILON, Option, fill
 from infaas.scaler.headroom import Class, headroom, leftover, ordered
 from infaas.scaler.snapshot import Snapshot
 
@@ -20,6 +21,8 @@ SLACK = 1.05  # INFaaS's threshold: below it the next fluctuation overloads
 BAND = 1.15  # without the instance there must be this much more than the slack, so that noise does not swing
 HOLD_S = 10.0
 SAVING = 0.9
+SAME = 1e-3
+"""Costs that differ by less are the same: the choice is then by what it is good for."""
 LAMBDA = 30.0  # a second of loading counts as half a minute of running
 BestFleet = Callable[[Sequence[Class], float], Mapping[str, int]]
 
@@ -104,10 +107,36 @@ def best_fleet(classes: Sequence[Class], slack: float, base: Mapping[str, int] |
 def _top_up(fleet: dict[str, int], classes: Sequence[Class], slack: float) -> bool:
     added = False
     for left, (_, options) in leftover(classes, fleet, slack):
-        for variant, count in fill(left, options).items():
+        for variant, count in _most_useful(fleet, classes, left, options).items():
             fleet[variant] = fleet.get(variant, 0) + count
             added = True
     return added
+
+
+def _most_useful(
+    fleet: Mapping[str, int], classes: Sequence[Class], left: float, options: Sequence[Option]
+) -> Mapping[str, int]:
+    """The fill of a class; among equally cheap ones that which all classes gain most from.
+
+    The fill knows one class, and takes the fastest of what costs the same; a somewhat slower one that more classes may use leaves
+    more room to all of them, and saves the instance they would need next.
+    """
+    first = fill(left, options)
+    prices = {o.variant: o.cost_per_hour for o in options}
+    limit = _cost(first, prices) * (1 + SAME)
+    alone = [{o.variant: math.ceil(left / o.capacity - EPSILON)} for o in options]
+    found = [first, *(f for f in alone if f != first and _cost(f, prices) <= limit)]
+    if len(found) == 1:
+        return first
+    return max(found, key=lambda f: round(headroom(classes, _sum(fleet, f)), 3))  # of equals the first
+
+
+def _cost(fleet: Mapping[str, int], prices: Mapping[str, float]) -> float:
+    return sum(prices[v] * n for v, n in fleet.items())
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {v: one.get(v, 0) + other.get(v, 0) for v in {**one, **other}}
 
 
 def price_of_move(now: Snapshot, have: Mapping[str, int], fleet: Mapping[str, int]) -> float:

@@ -6,9 +6,11 @@ room pushes out what it does not need.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from infaas.scaler.headroom import headroom
 from infaas.scaler.snapshot import Room, Servable, Snapshot
 
 Placed = dict[tuple[str, str], int]
@@ -121,29 +123,41 @@ def _biggest_first(now: Snapshot, fleet: Mapping[str, int]) -> list[str]:
 def _push_out(
     now: Snapshot, variant: str, needed: Mapping[str, int], placed: Placed, free: dict[str, _Free]
 ) -> str | None:
-    """Makes room on one worker by taking off what the load does not need, the dearest first."""
+    """Makes room on one worker by taking off what the load does not need, where those that run can best do without it."""
     one = now.variants[variant]
+    found: list[tuple[float, str, _Free, list[str]]] = []
     for worker, room in sorted(now.rooms.items()):
         if not fits(now, one, room):
             continue
-        soft = _spare_on(now, worker, needed, placed)
         trial, off = _Free(free[worker].cores, free[worker].memory_bytes), []
-        for name in soft:
+        for name in _spare_on(now, worker, needed, placed):
             if trial.holds(one):
                 break
             trial.take(now.variants[name], -1)
             off.append(name)
         if trial.holds(one):
-            for name in off:
-                placed[worker, name] -= 1
-            free[worker] = trial
-            return worker
-    return None
+            found.append((-_without(now, off), worker, trial, off))
+    if not found:
+        return None
+    _, worker, trial, off = min(found, key=lambda f: f[:2])
+    for name in off:
+        placed[worker, name] -= 1
+    free[worker] = trial
+    return worker
 
 
 def _spare_on(now: Snapshot, worker: str, needed: Mapping[str, int], placed: Placed) -> list[str]:
+    """What a worker runs beyond what is needed: first what is missed least, then the dearest."""
     out: list[str] = []
     for variant in {v for (w, v), n in placed.items() if w == worker and n}:
         total = sum(n for (_, v), n in placed.items() if v == variant)
         out += [variant] * min(placed[worker, variant], max(0, total - needed.get(variant, 0)))
-    return sorted(out, key=lambda v: (-now.variants[v].cost_per_hour, v))
+    return sorted(out, key=lambda v: (-_without(now, [v]), -now.variants[v].cost_per_hour, v))
+
+
+def _without(now: Snapshot, off: Sequence[str]) -> float:
+    """Headroom of what runs at this moment, these gone."""
+    left = Counter({v: n for v, n in now.active.items() if v in now.variants})
+    left.subtract(off)
+    served = [(c.rate, options) for c in now.classes if (options := now.options(c))]
+    return round(headroom(served, {v: n for v, n in left.items() if n > 0}), 3)

@@ -12,26 +12,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
-from infaas.bus.span import SpanReader
 from infaas.cli.console import err, out, progress
 from infaas.cli.query import reply_table
 from infaas.cli.register import watch
 from infaas.cli.stack import Shape, Stack
 from infaas.cli.tables import variants_table
 from infaas.client import Client, Reply
-from infaas.examples.demo import report
+from infaas.examples.demo import decided, report
 from infaas.examples.demo.ramp import Ramp
 from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
 from infaas.scaler.fill import Option
 from infaas.scaler.greedy import SLACK, best_fleet
 from infaas.scaler.queueing import usable_rate
-from infaas.schemas import decisions
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Variant
-from infaas.schemas.topics import DECISIONS
 
 APPLICATION = "digits"
 MAX_BATCH = 16
@@ -86,14 +82,17 @@ def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
                 + ", ".join(f"{k} {v:.4g}" for k, v in kind.asked.items() if k != "application")
             )
         ramp = Ramp(client=client, stack=stack, digits=digits, kinds=kinds, chaos=chaos)
+        began_ms = time.time() * 1000.0
         ramp.run()
+        steps = decided.by_scaler(decided.read(client.settings), began_ms)
         _phase("6. What became of it")
         found = summary(
             ramp.answers, duplicates=client.duplicates, moments=ramp.moments, static_per_hour=_static(variants, kinds)
         )
     wrong = unmet(ramp.answers, {kind.name: kind for kind in kinds})
+    out.print(decided.as_table(steps))
     out.print(report.as_table(found))
-    paths = report.write(target, found, ramp.answers, ramp.moments)
+    paths = report.write(target, found, steps, ramp.answers, ramp.moments)
     progress("written: " + ", ".join(str(path) for path in paths))
     progress(f"{time.monotonic() - begun:.0f} s in all; everything is stopped again")
     for line in wrong[:5]:
@@ -184,24 +183,11 @@ def _ask(client: Client, digits: Digits, variants: Sequence[Variant], kinds: Seq
     replies: list[tuple[str, Reply]] = []
     for name, how in asked:
         replies.append((name, client.infer(inputs=image, explain=True, raise_for_outcome=False, **how)))
-    why = _reasons(client.settings, {reply.query_id for _, reply in replies})
+    why = decided.reasons(decided.read(client.settings), {reply.query_id for _, reply in replies})
     table = reply_table(
         [(f"{name}\n[dim]{why.get(r.query_id, '')}[/]" if r.outcome == "ok" else name, r) for name, r in replies]
     )
     out.print(table)
-
-
-def _reasons(settings: BusSettings, queries: set[str]) -> dict[str, str]:
-    """Why the router chose as it did, from its decision records."""
-    topic = settings.names.of(DECISIONS)
-    admin, reader = Admin(settings, client_id="demo-admin"), SpanReader(settings, client_id="demo-reader")
-    try:
-        low, end = admin.watermarks({topic: 1})[topic, 0]
-        found = [decisions.decode(record.value) for record in reader.read(topic, 0, low, end)]
-    finally:
-        reader.close()
-        admin.close()
-    return {one.about: one.reason for one in found if one.about in queries}
 
 
 def _phase(text: str) -> None:

@@ -41,16 +41,23 @@ def as_table(found: Mapping[str, Any]) -> Table:
     return table
 
 
-def write(folder: Path, found: Mapping[str, Any], answers: Sequence[Answer], moments: Sequence[Moment]) -> list[Path]:
+def write(
+    folder: Path,
+    found: Mapping[str, Any],
+    steps: Sequence[tuple[float, str]],
+    answers: Sequence[Answer],
+    moments: Sequence[Moment],
+) -> list[Path]:
     """Writes the three files; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("report.md", "report.png", "report.json")]
     body = ["# INFaaS on Kafka: demo report", "", "| what | figure |", "| --- | --- |"]
     body += [f"| {name} | {figure} |" for name, figure in lines(found)]
+    body += ["", "## What the scaler did", "", *(f"- {at_s:.0f} s: {what}" for at_s, what in steps)]
     body += ["", "![load, instances, latency and cost over time](report.png)", ""]
     paths[0].write_text("\n".join(body))
     _draw(paths[1], answers, moments)
-    paths[2].write_bytes(orjson.dumps(found, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    paths[2].write_bytes(orjson.dumps({**found, "scaler": steps}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return paths
 
 

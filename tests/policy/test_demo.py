@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from infaas.client import Reply
+from infaas.examples.demo.decided import by_scaler
 from infaas.examples.demo.ramp import FALL_S, HOLD_S, LOWEST, RISE_S, arrivals, shape
 from infaas.examples.demo.report import lines
 from infaas.examples.demo.tally import Answer, Kind, Moment, cost, summary, unmet
+from infaas.schemas.decisions import DecisionRecord
 
 WHOLE_S = RISE_S + HOLD_S + FALL_S
 
@@ -61,3 +63,19 @@ def test_the_load_rises_to_its_peak_and_falls_and_arrivals_follow_it():
     plateau = ((times > RISE_S) & (times < RISE_S + HOLD_S)).sum() / HOLD_S
     assert plateau == pytest.approx(200, rel=0.1)
     assert len(arrivals(200.0, WHOLE_S, np.random.default_rng(0))) == len(times)
+
+
+def test_what_the_scaler_did_is_told_from_its_records_alone():
+    def record(by, at_ms, **inputs):
+        return DecisionRecord(by=by, about="v", decision="Replicate", reason="why", inputs=inputs, at_ms=at_ms)
+
+    found = [
+        record("scaler", 900),
+        record("router", 2000),
+        record("scaler", 2000, before={"a": 1}, after={"a": 1, "b": 1}),
+        record("scaler", 3000, before={"a": 1}, after={"b": 1}),
+    ]
+    assert by_scaler(found, 1000.0) == [
+        (1.0, "Replicate v (1 → 2): why"),
+        (2.0, "Replicate v (1 on a → 1 on b): why"),
+    ]

@@ -202,6 +202,23 @@ def test_what_the_load_needs_pushes_out_what_it_does_not():
     assert sum(n for (_, v), n in plan.placed.items() if v == "exact") == 1
 
 
+def test_what_is_pushed_out_is_what_those_that_run_can_do_without():
+    placed = {("w0", "exact"): 1, ("w0", "small"): 3, ("w1", "idle"): 4}
+    now = replace(
+        scene(250, placed=placed, active={"exact": 1, "small": 3, "idle": 4}),
+        variants={**VARIANTS, "idle": servable("idle", 10, 1.0), "new": servable("new", 10, 1.0)},
+    )
+    plan = place(now, {"exact": 1, "small": 3, "idle": 4, "new": 1}, {"new": 1})
+    assert plan.placed == {("w0", "exact"): 1, ("w0", "small"): 3, ("w1", "idle"): 3, ("w1", "new"): 1}
+
+
+def test_of_what_costs_the_same_that_is_started_which_more_callers_can_use():
+    quick, good, exact = Option("quick", 1e6, 1.0), Option("a-good", 1e5, 1.0), Option("z-exact", 50.0, 1.0)
+    anybody, careful, picky = [quick, good, exact], [good, exact], [exact]
+    fleet = best_fleet([(90.0, anybody), (10.0, careful), (20.0, picky)], SLACK, {"z-exact": 1})
+    assert fleet == {"z-exact": 1, "a-good": 1}
+
+
 def test_a_worker_to_avoid_is_left():
     now = scene(0, placed={("w0", "small"): 1}, avoid=[("w0", "small")])
     assert place(now, {"small": 1}, {"small": 1}).placed == {("w1", "small"): 1}
