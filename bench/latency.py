@@ -31,7 +31,7 @@ from infaas.schemas.headers import CONTENT_LENGTH
 
 SINGLES, TURNS = 400, 8
 RATE, PACED_S = 200.0, 16.0
-WARM_UP = 50
+WARM_UP = 500  # until the broker has compiled what it runs all the time
 OBJECTIVE_MS = 5_000.0
 APPLICATION = "bench"
 Ask = Callable[[], "Future[Any]"]
