@@ -178,7 +178,12 @@ def _shrink(
     """Takes instances out of `target` that were not needed for long enough; returns since when the rest are not."""
     out: dict[str, tuple[float, int]] = {}
     running = {v: min(n, now.active.get(v, 0)) for v, n in target.items()}
-    for variant in sorted(target, key=lambda v: (-now.variants[v].cost_per_hour, v)):
+
+    def missed_least(variant: str) -> tuple[float, float, str]:
+        without = {**running, variant: max(0, running[variant] - 1)}
+        return -now.variants[variant].cost_per_hour, -round(headroom(classes, without), 3), variant
+
+    for variant in sorted(target, key=missed_least):
         if target[variant] > now.fleet.get(variant, 0):
             continue  # just decided upon
         least = 1 if variant in now.wanted else 0

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--report", type=Path, default=REPORT, help="folder for the report")
     asked = parser.parse_args(arguments)
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # also where a shell has made us ignore SIGINT
     folder = Path(tempfile.mkdtemp(prefix="infaas-demo-"))
     begun = time.monotonic()
     try:

@@ -219,6 +219,28 @@ def test_of_what_costs_the_same_that_is_started_which_more_callers_can_use():
     assert fleet == {"z-exact": 1, "a-good": 1}
 
 
+def test_of_what_costs_the_same_that_goes_which_is_missed_least():
+    """`a` serves both callers, `b` only one of them: either could go, and only of `b` nobody would notice."""
+    variants = {
+        "a": servable("a", 1, 1.0),
+        "b": servable("b", 1, 1.0),
+        "exact": servable("exact", 10, 1.0, accuracy=0.99),
+    }
+    classes = (
+        DemandClass(("a", "b", "exact"), 100.0, "cost", 30.0),
+        DemandClass(("a", "exact"), 100.0, "cost", 20.0),
+        DemandClass(("exact",), 100.0, "cost", 40.0),
+    )
+    placed, memory = {("w0", "a"): 1, ("w0", "b"): 1, ("w1", "exact"): 1}, Memory()
+    for second in range(30):
+        fleet = {v: n for (_, v), n in placed.items()}
+        now = Snapshot(float(second), classes, variants, ROOMS, placed, fleet)
+        target, memory = decide(now, memory)
+        if dict(target.fleet) != fleet:
+            break
+    assert set(target.fleet) == {"a", "exact"}
+
+
 def test_a_worker_to_avoid_is_left():
     now = scene(0, placed={("w0", "small"): 1}, avoid=[("w0", "small")])
     assert place(now, {"small": 1}, {"small": 1}).placed == {("w1", "small"): 1}
