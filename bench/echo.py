@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from infaas.bus.outbox import Outbox
-from infaas.bus.process import Stop, run_service
 from infaas.bus.replies import ReplyReader
 from infaas.bus.settings import BusSettings
+from infaas.host.process import Stop, run_service
 from infaas.schemas.headers import parse_reply_address
 
 POLL_S = 0.01

@@ -27,7 +27,7 @@ def worker(
     """
     _set(INFAAS_WORKER_NAME=name, INFAAS_WORKER_CORES=cores)
     _cell(bootstrap_servers, topic_prefix)
-    from infaas.bus.process import run_service
+    from infaas.host.process import run_service
     from infaas.workers.__main__ import main
 
     raise typer.Exit(run_service(main))
@@ -40,7 +40,7 @@ def router(bootstrap_servers: Servers = None, topic_prefix: Prefix = None) -> No
     Example: `infaas router --bootstrap-servers kafka:9092`
     """
     _cell(bootstrap_servers, topic_prefix)
-    from infaas.bus.process import run_service
+    from infaas.host.process import run_service
     from infaas.router.__main__ import main
 
     raise typer.Exit(run_service(main))
@@ -53,7 +53,7 @@ def registrar(bootstrap_servers: Servers = None, topic_prefix: Prefix = None) ->
     Example: `infaas registrar --bootstrap-servers kafka:9092`
     """
     _cell(bootstrap_servers, topic_prefix)
-    from infaas.bus.process import run_service
+    from infaas.host.process import run_service
     from infaas.registrar.__main__ import main
 
     raise typer.Exit(run_service(main))
@@ -66,7 +66,7 @@ def scaler(bootstrap_servers: Servers = None, topic_prefix: Prefix = None) -> No
     Example: `infaas scaler --bootstrap-servers kafka:9092`
     """
     _cell(bootstrap_servers, topic_prefix)
-    from infaas.bus.process import run_service
+    from infaas.host.process import run_service
     from infaas.scaler.__main__ import main
 
     raise typer.Exit(run_service(main))

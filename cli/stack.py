@@ -20,12 +20,12 @@ from typing import Self
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
-from infaas.bus.view import View
 from infaas.cli.cell import EMBEDDED_SESSION_MS
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Leader, Record
+from infaas.store.table import Table
+from infaas.store.view import View
 
 STOP_S = 20.0
 READY_S = 60.0

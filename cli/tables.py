@@ -9,8 +9,10 @@ from collections.abc import Iterable
 from rich.markup import escape
 from rich.table import Table
 
-from infaas.bus.view import View
+from infaas.policy.capacity import capacity
+from infaas.policy.price import cost_per_1000
 from infaas.schemas.metadata import Variant
+from infaas.store.view import View
 
 MIB = 1024 * 1024
 
@@ -35,11 +37,11 @@ def variants_table(variants: Iterable[Variant], title: str = "Model variants") -
             f"{profile.accuracy:.4f}",
             f"{profile.latency_ms(1):.3g}",
             f"{profile.latency_ms(profile.max_batch):.3g} ({profile.max_batch})",
-            f"{profile.capacity(None):,.0f}",
+            f"{capacity(profile, None):,.0f}",
             f"{profile.peak_memory_bytes / MIB:.0f}",
             f"{profile.load_ms:.0f}",
             f"{price:.4f}",
-            f"{1000 * profile.cost_per_1000(price):.3g}",
+            f"{1000 * cost_per_1000(profile, price):.3g}",
         )
     return table
 

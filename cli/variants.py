@@ -7,11 +7,11 @@ from typing import Annotated
 import orjson
 import typer
 
-from infaas.bus.table import Table
-from infaas.bus.view import View
 from infaas.cli.cell import find_cell
 from infaas.cli.console import out, progress, told
 from infaas.cli.tables import variants_table
+from infaas.store.table import Table
+from infaas.store.view import View
 
 
 def read_view(client_id: str = "infaas-cli") -> View:

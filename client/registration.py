@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.schemas.errors import BadModel, QueryTimeout
 from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.names import VariantId
 from infaas.schemas.oip import Array
+from infaas.store.table import Table
 
 Content = Path | str | bytes
 POLL_S = 0.2

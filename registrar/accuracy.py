@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from infaas.engines import Engine, engine
 from infaas.registrar.check import LABELS, PREDICTION
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import BadModel
 from infaas.schemas.oip import Array
-from infaas.workers.engines import Engine, engine
 
 CALIBRATION_ROWS = 64
 """At most; never more than a fifth."""

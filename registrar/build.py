@@ -27,9 +27,10 @@ import numpy as np
 import orjson
 import psutil
 
-from infaas.bus.channel import Inbox, Message, child_channel, tell
-from infaas.bus.process import Stop, run_service
 from infaas.bus.repository import Repository
+from infaas.engines import engine
+from infaas.host.channel import Inbox, Message, child_channel, tell
+from infaas.host.process import Stop, run_service
 from infaas.registrar.memory import peak_bytes
 from infaas.registrar.profiler import measure
 from infaas.schemas import metadata
@@ -37,7 +38,6 @@ from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Variant
 from infaas.schemas.oip import Array
 from infaas.schemas.profile import BatchPoint
-from infaas.workers.engines import engine
 
 ORDER_S = 10.0
 GENERATE_S = 1800.0

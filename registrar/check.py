@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from infaas.bus.process import die_with_parent
 from infaas.bus.repository import Repository
+from infaas.host.process import die_with_parent
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import ArtifactError, BadInput, BadModel
 from infaas.schemas.oip import DATATYPES, Array

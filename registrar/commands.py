@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from infaas.bus.view import View
 from infaas.registrar.plan import check_plan
 from infaas.schemas.commands import RegisterModel, UnregisterModel
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import BadInput, BadModel
-from infaas.schemas.metadata import Architecture
+from infaas.schemas.metadata import SERVABLE, Architecture
+from infaas.store.view import View
 
 
 def already(view: View, command: RegisterModel) -> Architecture | None:
@@ -72,7 +72,4 @@ def _in_force(view: View, architecture: Architecture) -> bool:
     """Whether an architecture's contract binds: it is being built or served, if only in an earlier version."""
     if architecture.state not in ("retired", "failed"):
         return True
-    return any(
-        v.architecture == architecture.architecture and v.state in ("ready", "dominated")
-        for v in view.variants.values()
-    )
+    return any(v.architecture == architecture.architecture and v.state in SERVABLE for v in view.variants.values())

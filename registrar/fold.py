@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from infaas.bus.view import View
+from infaas.policy.price import variant_cost_per_hour
 from infaas.registrar.dominance import dominated
 from infaas.registrar.plan import plan
-from infaas.schemas.catalogue import variant_cost_per_hour
-from infaas.schemas.metadata import Architecture, Built, Variant
+from infaas.schemas.metadata import SERVABLE, Architecture, Built, Variant
 from infaas.schemas.names import VariantId
 from infaas.schemas.profile import Profile, fit_line
+from infaas.store.view import View
 
 OPEN = frozenset({"planned", "building"})
 
@@ -136,7 +136,7 @@ def _ready(view: View, variant: Variant, built: Built) -> Variant:
 
 def _settle(variants: list[Variant]) -> list[Architecture | Variant]:
     """Marks what is dominated, and what is no longer."""
-    served = [v for v in variants if v.state in ("ready", "dominated")]
+    served = [v for v in variants if v.state in SERVABLE]
     worse = dominated(served)
     out: list[Architecture | Variant] = []
     for one in served:

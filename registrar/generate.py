@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from infaas.bus.process import die_with_parent
+from infaas.host.process import die_with_parent
 from infaas.registrar.accuracy import accuracy, predict, scored_rows
 from infaas.registrar.check import LABELS, read_validation
 from infaas.registrar.generators.generator import NotApplicable, generator

@@ -23,7 +23,6 @@ from infaas.bus.refusals import refusal_of
 from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
-from infaas.bus.view import View
 from infaas.registrar.checking import Checking
 from infaas.registrar.commands import accept, already, retire
 from infaas.registrar.ledger import Ledger
@@ -38,6 +37,7 @@ from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.metadata import Architecture
 from infaas.schemas.names import query_id
 from infaas.schemas.topics import REPLIES
+from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 REPLY_AGAIN_S = 30.0  # longer than all that a reply tries by itself

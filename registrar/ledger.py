@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from infaas.bus.claims import Leadership
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.view import View
 from infaas.schemas import decisions
 from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.topics import DECISIONS
+from infaas.store.leadership import Leadership
+from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 

@@ -15,18 +15,18 @@ import logging
 import time
 
 from infaas.bus.admin import Admin
-from infaas.bus.claims import Leadership
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.bus.telemetry import TelemetryReader
-from infaas.bus.view import View
 from infaas.registrar.fold import fold
 from infaas.registrar.handler import Handler
 from infaas.registrar.ledger import Ledger
 from infaas.registrar.settings import RegistrarSettings
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Variant
+from infaas.store.leadership import Leadership
+from infaas.store.table import Table
+from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 IDLE_S = 0.02

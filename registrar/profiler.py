@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from infaas.engines import Engine
 from infaas.schemas.contract import Contract
 from infaas.schemas.oip import Array
 from infaas.schemas.profile import BatchPoint
-from infaas.workers.engines import Engine
 
 WARM_UP = 3
 FEWEST, MOST = 20, 400

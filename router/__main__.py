@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from infaas.bus.process import Stop, run_service
 from infaas.bus.settings import BusSettings
+from infaas.host.process import Stop, run_service
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 

@@ -3,38 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from infaas.policy.price import query_cost
 from infaas.schemas.headers import Objective, ScopeKind
 from infaas.schemas.metadata import Architecture, Variant
-from infaas.schemas.profile import Profile
+from infaas.schemas.servable import Servable
 
 CACHED = 10_000
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A variant that can be served."""
-
-    variant: str
-    accuracy: float
-    profile: Profile
-    cost_per_hour: float
-
-    def cost_per_1000(self, latency_ms: float | None) -> float:
-        """USD per 1,000 queries within an objective; at full speed if it can't meet it (then the deadline decides)."""
-        if self.profile.capacity(latency_ms) > 0:
-            return self.profile.cost_per_1000(self.cost_per_hour, latency_ms)
-        return self.profile.cost_per_1000(self.cost_per_hour, None)
 
 
 class Catalogue:
     """Candidates by scope; built anew when a variant or an architecture changes."""
 
     def __init__(self, variants: Mapping[str, Variant], architectures: Mapping[str, Architecture]) -> None:
-        self._by_scope: dict[tuple[ScopeKind, str], list[Candidate]] = {}
+        self._by_scope: dict[tuple[ScopeKind, str], list[Servable]] = {}
         self._known: set[tuple[ScopeKind, str]] = set()
-        self._eligible: dict[tuple[object, ...], tuple[Candidate, ...]] = {}
+        self._eligible: dict[tuple[object, ...], tuple[Servable, ...]] = {}
         for architecture in architectures.values():
             if architecture.state != "retired":
                 self._known |= {("application", architecture.application), ("architecture", architecture.architecture)}
@@ -43,9 +27,9 @@ class Catalogue:
 
     def _add(self, variant: Variant) -> None:
         # A dominated variant is better in nothing, so only a caller who names it gets it.
-        if variant.state not in ("ready", "dominated") or variant.profile is None:
+        candidate = Servable.of(variant)
+        if candidate is None:
             return
-        candidate = Candidate(variant.variant, variant.profile.accuracy, variant.profile, variant.cost_per_hour or 0.0)
         scopes: list[tuple[ScopeKind, str]] = [("variant", variant.variant)]
         if variant.state == "ready":
             scopes += [("application", variant.application), ("architecture", variant.architecture)]
@@ -61,11 +45,11 @@ class Catalogue:
         """What there is, for a helpful rejection."""
         return sorted(name for kind, name in self._known if kind == scope)
 
-    def all_of(self, scope: ScopeKind, name: str) -> tuple[Candidate, ...]:
+    def all_of(self, scope: ScopeKind, name: str) -> tuple[Servable, ...]:
         """Everything that can be served in a scope."""
         return tuple(self._by_scope.get((scope, name), ()))
 
-    def eligible(self, objective: Objective) -> tuple[Candidate, ...]:
+    def eligible(self, objective: Objective) -> tuple[Servable, ...]:
         """Candidates that meet the accuracy floor and the cost limit, by name."""
         key = (objective.scope, objective.name, objective.min_accuracy, objective.max_cost, objective.latency_ms)
         found = self._eligible.get(key)
@@ -76,7 +60,7 @@ class Catalogue:
                         one
                         for one in self.all_of(objective.scope, objective.name)
                         if one.accuracy >= objective.min_accuracy
-                        and one.cost_per_1000(objective.latency_ms) <= objective.max_cost
+                        and query_cost(one, objective.latency_ms) <= objective.max_cost
                     ),
                     key=lambda one: one.variant,
                 )

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from infaas.router.candidates import Candidate
+from infaas.policy.price import query_cost
 from infaas.router.incoming import Incoming
 from infaas.router.policy import Dispatch, Reject, Scene, least_work
 from infaas.schemas.decisions import DecisionRecord
+from infaas.schemas.servable import Servable
 
 
 def explain(
     incoming: Incoming,
     decision: Dispatch | Reject,
     scene: Scene,
-    eligible: tuple[Candidate, ...],
+    eligible: tuple[Servable, ...],
     *,
     view_offset: int,
     now_ms: float,
@@ -48,13 +49,13 @@ def explain(
     )
 
 
-def _candidate(one: Candidate, scene: Scene, latency_ms: float | None) -> dict[str, Any]:
+def _candidate(one: Servable, scene: Scene, latency_ms: float | None) -> dict[str, Any]:
     best = least_work(scene.running.get(one.variant, ()), "")
     state = scene.not_yet.get(one.variant)
     out: dict[str, Any] = {
         "variant": one.variant,
         "accuracy": one.accuracy,
-        "cost_per_1000": one.cost_per_1000(latency_ms),
+        "cost_per_1000": query_cost(one, latency_ms),
         "p99_ms": one.profile.p99_ms(1),
     }
     if best is not None:

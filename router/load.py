@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from infaas.bus.view import View
 from infaas.router.drain import Drain
 from infaas.router.policy import NotYet, RunningAt, Scene
-from infaas.schemas.metadata import Instance
+from infaas.schemas.metadata import Instance, ServingState, serving
 from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
+from infaas.store.view import View
 
 PROCESS_START_MS = 600.0  # a Python process that imports an engine, until the first observation
 CONTROL_DELAY_MS = 300.0  # from a wish to a started process, until the first observation
@@ -161,11 +161,13 @@ class Load:
         out = []
         for fact in view.instances_of.get(variant, ()):
             partitions = owned.get((fact.worker, fact.boot_id, fact.instance))
-            if partitions and fact.state in ("active", "overloaded", "interfered"):
-                out.append(self._at(view, fact, tuple(partitions), now_ms))
+            if partitions and (state := serving(fact.state)) is not None:
+                out.append(self._at(view, fact, state, tuple(partitions), now_ms))
         return out
 
-    def _at(self, view: View, fact: Instance, partitions: tuple[int, ...], now_ms: float) -> RunningAt:
+    def _at(
+        self, view: View, fact: Instance, state: ServingState, partitions: tuple[int, ...], now_ms: float
+    ) -> RunningAt:
         key = (fact.worker, fact.variant, fact.instance)
         pace = self._pace.get(key)
         if pace is None or pace.boot_id != fact.boot_id:
@@ -176,8 +178,7 @@ class Load:
         counted, query_ms = sum(loads[p].backlog for p in partitions), self._query_ms(view, key)
         drain = self._drains.get(key)
         backlog = float(counted) if drain is None else drain.left(now_ms, counted, query_ms)
-        assert fact.state in ("active", "overloaded", "interfered")
-        return RunningAt(fact.worker, fact.instance, fact.state, backlog, query_ms, pace.slowdown, partitions)
+        return RunningAt(fact.worker, fact.instance, state, backlog, query_ms, pace.slowdown, partitions)
 
     def _not_yet(self, view: View, variant: str, now_ms: float, placeable: Callable[[str], bool]) -> NotYet:
         profile = view.variants[variant].profile

@@ -31,9 +31,8 @@ from infaas.bus.record import Record
 from infaas.bus.refusals import refusal, refusal_of
 from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.bus.telemetry import Reporter, TelemetryReader
-from infaas.router.candidates import Candidate, Catalogue
+from infaas.router.candidates import Catalogue
 from infaas.router.demand import Demand
 from infaas.router.explain import explain
 from infaas.router.incoming import Incoming, address_of
@@ -45,7 +44,9 @@ from infaas.schemas.errors import BadReplyAddress, InfaasError, QueueFull
 from infaas.schemas.headers import HeaderList, ReplyAddress, travel_headers
 from infaas.schemas.metadata import Variant
 from infaas.schemas.reports import Backlog, RouterReport, VariantWanted, WorkerReport
+from infaas.schemas.servable import Servable
 from infaas.schemas.topics import DECISIONS, QUERIES, REPLIES, ROUTER_GROUP
+from infaas.store.table import Table
 
 log = logging.getLogger(__name__)
 BATCH = 500
@@ -207,7 +208,7 @@ class Router:
                 self._dispatch(incoming, decision, scene, eligible)
                 scenes.pop(names, None)
 
-    def _count(self, incoming: Incoming, eligible: tuple[Candidate, ...], *, rejected: bool) -> None:
+    def _count(self, incoming: Incoming, eligible: tuple[Servable, ...], *, rejected: bool) -> None:
         if incoming.travel.attempt or incoming.attempts:
             return  # counted when it first came
         objective, travel = incoming.objective, incoming.travel
@@ -218,7 +219,7 @@ class Router:
 
     # ---- where it goes
 
-    def _dispatch(self, incoming: Incoming, decision: Dispatch, scene: Scene, eligible: tuple[Candidate, ...]) -> None:
+    def _dispatch(self, incoming: Incoming, decision: Dispatch, scene: Scene, eligible: tuple[Servable, ...]) -> None:
         variant, travel = decision.variant, incoming.travel
         offline = incoming.objective.offline
         topic = self._names.offline(variant) if offline else self._names.work(variant)
@@ -319,7 +320,7 @@ class Router:
         self._send_reply(incoming.record, reply)
 
     def _reject(
-        self, incoming: Incoming, decision: Reject, scene: Scene | None, eligible: tuple[Candidate, ...]
+        self, incoming: Incoming, decision: Reject, scene: Scene | None, eligible: tuple[Servable, ...]
     ) -> None:
         travel = incoming.travel
         reply = refusal(
@@ -355,7 +356,7 @@ class Router:
                 return
 
     def _explain(
-        self, incoming: Incoming, decision: Dispatch | Reject, scene: Scene, eligible: tuple[Candidate, ...]
+        self, incoming: Incoming, decision: Dispatch | Reject, scene: Scene, eligible: tuple[Servable, ...]
     ) -> None:
         record = explain(
             incoming, decision, scene, eligible, view_offset=self._table.view().offset, now_ms=self._clock.now_ms()

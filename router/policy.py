@@ -15,13 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 from zlib import crc32
 
-from infaas.router.candidates import Candidate
+from infaas.policy.capacity import capacity
+from infaas.policy.price import query_cost
 from infaas.schemas.headers import Objective
-
-Condition = Literal["active", "overloaded", "interfered"]
+from infaas.schemas.metadata import ServingState
+from infaas.schemas.servable import Servable
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class RunningAt:
 
     worker: str
     instance: int
-    condition: Condition
+    condition: ServingState
     backlog: float
     """Queries before a new one."""
     query_ms: float
@@ -101,7 +101,7 @@ class Reject:
 
 
 def select(
-    eligible: Sequence[Candidate], everything: Sequence[Candidate], scene: Scene, query: Query, salt: str
+    eligible: Sequence[Servable], everything: Sequence[Servable], scene: Scene, query: Query, salt: str
 ) -> Dispatch | Reject:
     """Decides one query.
 
@@ -125,7 +125,7 @@ def select(
     return _reject(candidates, rest, scene, query, code)
 
 
-def _active(candidates: Sequence[Candidate], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+def _active(candidates: Sequence[Servable], scene: Scene, query: Query, salt: str) -> Dispatch | None:
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
         instance = _in_time(one, scene, query.budget_ms, salt)
@@ -138,13 +138,13 @@ def _active(candidates: Sequence[Candidate], scene: Scene, query: Query, salt: s
     return best[1] if best else None
 
 
-def _in_time(one: Candidate, scene: Scene, budget_ms: float, salt: str) -> RunningAt | None:
+def _in_time(one: Servable, scene: Scene, budget_ms: float, salt: str) -> RunningAt | None:
     """Of the instances that are done in time the one with the least expected work."""
     p99_ms = one.profile.p99_ms(1)
     return least_work([i for i in scene.running.get(one.variant, ()) if i.done_in_ms(p99_ms) <= budget_ms], salt)
 
 
-def _inactive(candidates: Sequence[Candidate], scene: Scene, budget_ms: float) -> Dispatch | None:
+def _inactive(candidates: Sequence[Servable], scene: Scene, budget_ms: float) -> Dispatch | None:
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
         state = scene.not_yet.get(one.variant)
@@ -159,13 +159,13 @@ def _inactive(candidates: Sequence[Candidate], scene: Scene, budget_ms: float) -
     return best[1] if best else None
 
 
-def _ready(one: Candidate, state: NotYet) -> float:
-    per_query = 1000.0 / one.profile.capacity(None)
+def _ready(one: Servable, state: NotYet) -> float:
+    per_query = 1000.0 / capacity(one.profile, None)
     return state.ready_in_ms + state.waiting * per_query + one.profile.p99_ms(1)
 
 
-def _wish(one: Candidate, predicted: float, objective: Objective) -> tuple[float, ...]:
-    cost = one.cost_per_1000(objective.latency_ms)
+def _wish(one: Servable, predicted: float, objective: Objective) -> tuple[float, ...]:
+    cost = query_cost(one, objective.latency_ms)
     match objective.optimize:
         case "cost":
             return (cost, -one.accuracy)
@@ -193,7 +193,7 @@ def partition_of(partitions: Sequence[int], salt: str) -> int:
     return partitions[crc32(salt.encode()) % len(partitions)]
 
 
-def _binding(candidates: Sequence[Candidate], rest: Sequence[Candidate], query: Query) -> str:
+def _binding(candidates: Sequence[Servable], rest: Sequence[Servable], query: Query) -> str:
     """The limit that keeps the query from being served."""
     if not rest:
         return "no_variant"
@@ -203,7 +203,7 @@ def _binding(candidates: Sequence[Candidate], rest: Sequence[Candidate], query: 
     return "cost" if accurate else "accuracy"
 
 
-def _nearest_served(rest: Sequence[Candidate], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+def _nearest_served(rest: Sequence[Servable], scene: Scene, query: Query, salt: str) -> Dispatch | None:
     """What is served instead when the query is not strict: what misses accuracy least, then cost, then time."""
     objective = query.objective
     best: tuple[tuple[object, ...], Dispatch] | None = None
@@ -213,7 +213,7 @@ def _nearest_served(rest: Sequence[Candidate], scene: Scene, query: Query, salt:
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
         short = max(0.0, objective.min_accuracy - one.accuracy)
-        dear = max(0.0, one.cost_per_1000(objective.latency_ms) - objective.max_cost)
+        dear = max(0.0, query_cost(one, objective.latency_ms) - objective.max_cost)
         rank = (short, dear, predicted, one.variant)
         if best is None or rank < best[0]:
             mark = "accuracy" if short else "cost" if dear else "latency"
@@ -221,9 +221,7 @@ def _nearest_served(rest: Sequence[Candidate], scene: Scene, query: Query, salt:
     return best[1] if best else None
 
 
-def _reject(
-    candidates: Sequence[Candidate], rest: Sequence[Candidate], scene: Scene, query: Query, code: str
-) -> Reject:
+def _reject(candidates: Sequence[Servable], rest: Sequence[Servable], scene: Scene, query: Query, code: str) -> Reject:
     objective = query.objective
     if code == "no_variant":
         return Reject(code, f"{objective.scope} {objective.name} has no variant that is ready")
@@ -236,8 +234,8 @@ def _reject(
         )
     if code == "cost":
         accurate = [c for c in rest if c.accuracy >= objective.min_accuracy]
-        one = min(accurate, key=lambda c: (c.cost_per_1000(objective.latency_ms), c.variant))
-        cost = one.cost_per_1000(objective.latency_ms)
+        one = min(accurate, key=lambda c: (query_cost(c, objective.latency_ms), c.variant))
+        cost = query_cost(one, objective.latency_ms)
         return Reject(code, f"no variant costs at most {objective.max_cost:g} USD per 1,000 queries", f"{one.variant}: {cost:.3g} USD per 1,000 queries")  # fmt: skip
     soonest = min((_soonest(c, scene), c.variant) for c in candidates)
     if math.isinf(soonest[0]):
@@ -247,7 +245,7 @@ def _reject(
     )
 
 
-def _soonest(one: Candidate, scene: Scene) -> float:
+def _soonest(one: Servable, scene: Scene) -> float:
     running = scene.running.get(one.variant, ())
     if running:
         return min(i.done_in_ms(one.profile.p99_ms(1)) for i in running)

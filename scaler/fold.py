@@ -7,13 +7,14 @@ from collections import deque
 from collections.abc import Iterable
 
 from infaas.bus.backlog import Backlogs
-from infaas.bus.view import View
 from infaas.scaler.demand import Demand
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import Park
-from infaas.scaler.snapshot import Room, Servable, Snapshot
-from infaas.schemas.metadata import Instance, Owner
+from infaas.scaler.snapshot import Room, Snapshot
+from infaas.schemas.metadata import SERVING, Instance, Owner
 from infaas.schemas.reports import AnyReport, Backlog, RouterReport, Tick, VariantWanted, WorkerReport
+from infaas.schemas.servable import Servable
+from infaas.store.view import View
 
 WANT_S = 3.0
 INTERFERED_S = 5.0
@@ -21,7 +22,6 @@ AVOID_S = 60.0
 MOVE_AGAIN_S = 120.0
 USED_S = 10.0
 BUILD_BYTES = 1 << 30
-RUNS = frozenset({"active", "overloaded", "interfered"})
 
 
 class Fold:
@@ -75,7 +75,7 @@ class Fold:
         }
         active: dict[str, int] = {}
         for one in view.instances.values():
-            if one.state in RUNS:
+            if one.state in SERVING:
                 active[one.variant] = active.get(one.variant, 0) + 1
         builds: dict[str, tuple[int, int]] = {}
         for (worker, variant), placement in view.placements.items():
@@ -172,7 +172,7 @@ def owners_of(view: View, variant: str, placed: Iterable[tuple[tuple[str, str], 
         for i in view.instances_of.get(variant, ())
         if i.instance < counts.get(i.worker, 0) and i.worker in view.live_workers
     ]
-    running = [i for i in found if i.state in RUNS] or [i for i in found if i.state == "starting"]
+    running = [i for i in found if i.state in SERVING] or [i for i in found if i.state == "starting"]
     return [
         Owner(worker=i.worker, boot_id=i.boot_id, instance=i.instance)
         for i in sorted(running, key=lambda i: (i.worker, i.instance))

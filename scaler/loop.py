@@ -19,12 +19,9 @@ import time
 
 from infaas.bus.admin import Admin
 from infaas.bus.backlog import Backlogs, read_backlogs
-from infaas.bus.claims import Leadership
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.bus.telemetry import TelemetryReader
-from infaas.bus.view import View
 from infaas.scaler import greedy, machines
 from infaas.scaler.building import place_builds
 from infaas.scaler.fold import Fold, ownerless, owners_of
@@ -42,6 +39,9 @@ from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Assignment, Instance, Machine, Placement, Verdict, Worker
 from infaas.schemas.topics import DECISIONS, ROUTER_GROUP, USAGE
+from infaas.store.leadership import Leadership
+from infaas.store.table import Table
+from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 EVERY_S = 1.0

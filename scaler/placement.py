@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infaas.scaler.headroom import headroom
-from infaas.scaler.snapshot import Room, Servable, Snapshot
+from infaas.scaler.snapshot import Room, Snapshot
+from infaas.schemas.servable import Servable
 
 Placed = dict[tuple[str, str], int]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 
-from infaas.bus.view import View
 from infaas.schemas.reports import RouterReport
+from infaas.store.view import View
 
 
 class Retiring:

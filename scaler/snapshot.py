@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from infaas.policy.capacity import usable_rate
 from infaas.scaler.fill import Option
-from infaas.scaler.queueing import usable_rate
 from infaas.schemas.headers import Optimize
-from infaas.schemas.metadata import Variant
-from infaas.schemas.profile import Profile
+from infaas.schemas.servable import Servable
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,42 +20,6 @@ class DemandClass:
     latency_ms: float | None
     optimize: Optimize
     rate: float
-
-
-@dataclass(frozen=True, slots=True)
-class Servable:
-    """A variant that can be placed."""
-
-    variant: str
-    application: str
-    profile: Profile
-    cost_per_hour: float
-    platform: str
-    cores: int
-
-    @classmethod
-    def of(cls, record: Variant) -> Servable | None:
-        """From its record; None if it is not, or no longer, to be placed."""
-        if record.state not in ("ready", "dominated") or record.profile is None:
-            return None
-        return cls(
-            record.variant,
-            record.application,
-            record.profile,
-            record.cost_per_hour or 0.0,
-            record.recipe.platform,
-            record.recipe.cores,
-        )
-
-    @property
-    def memory_bytes(self) -> int:
-        """What an instance is accounted with."""
-        return self.profile.peak_memory_bytes
-
-    @property
-    def load_s(self) -> float:
-        """How long one takes to load."""
-        return self.profile.load_ms / 1000.0
 
 
 @dataclass(frozen=True, slots=True)

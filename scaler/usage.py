@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from infaas.bus.view import View
 from infaas.scaler.snapshot import Snapshot
 from infaas.schemas.decisions import Usage
+from infaas.store.view import View
 
 
 def machine_seconds(view: View, now: Snapshot, *, seconds: float, at_ms: int) -> list[Usage]:

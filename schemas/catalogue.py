@@ -1,4 +1,4 @@
-"""Machine types and their prices: what a variant costs follows from the cheapest type that can run it.
+"""Machine types and their prices.
 
 Prices are Amazon EC2's on-demand list prices of us-east-1 (Linux) for the types the original was measured on; `local` is
 this machine, at m5's price a core, so that figures on a laptop mean something.
@@ -6,7 +6,6 @@ this machine, at m5's price a core, so that figures on a laptop mean something.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 GIB = 1024**3
@@ -36,28 +35,3 @@ CATALOGUE: tuple[MachineType, ...] = (
 def local_type(cores: int, memory_bytes: int) -> MachineType:
     """A share of this machine."""
     return MachineType(f"local-{cores}", frozenset({"cpu"}), cores, memory_bytes, CORE_PRICE_PER_HOUR * cores)
-
-
-def variant_cost_per_hour(
-    platform: str,
-    cores: int,
-    memory_bytes: int,
-    types: Iterable[MachineType] = CATALOGUE,
-    *,
-    accelerator_bytes: int = 0,
-) -> float:
-    """C_v: the dominant share (cores, memory, accelerator) of the cheapest machine type that can run it, times its price.
-
-    Returns infinity if no type can.
-    """
-    best = float("inf")
-    for kind in types:
-        if platform not in kind.platforms or cores > kind.cores or memory_bytes > kind.memory_bytes:
-            continue
-        share = max(cores / kind.cores, memory_bytes / kind.memory_bytes)
-        if platform != "cpu":
-            share = max(
-                share, accelerator_bytes / kind.accelerator_memory_bytes if accelerator_bytes else 1 / kind.accelerators
-            )
-        best = min(best, share * kind.price_per_hour)
-    return best

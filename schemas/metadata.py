@@ -7,7 +7,7 @@ epoch, a worker's its boot id, in a record header (schemas/headers.py): a tombst
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -88,6 +88,8 @@ class Recipe(BaseModel):
 
 
 VariantState = Literal["planned", "building", "ready", "dominated", "rejected", "failed", "retired"]
+SERVABLE: frozenset[VariantState] = frozenset({"ready", "dominated"})
+"""States of a variant that can be served; a dominated one to those alone who name it."""
 
 
 class Variant(Record):
@@ -240,7 +242,19 @@ class Assignment(Record):
         return f"assignment/{self.variant}"
 
 
-InstanceState = Literal["starting", "active", "overloaded", "interfered", "draining", "failed", "stopped"]
+ServingState = Literal["active", "overloaded", "interfered"]
+InstanceState = ServingState | Literal["starting", "draining", "failed", "stopped"]
+SERVING: frozenset[ServingState] = frozenset(get_args(ServingState))
+"""States of an instance that answers queries."""
+
+
+def serving(state: InstanceState) -> ServingState | None:
+    """The state, if it is one of an instance that answers queries."""
+    match state:
+        case "active" | "overloaded" | "interfered":
+            return state
+        case _:
+            return None
 
 
 class Instance(Record):

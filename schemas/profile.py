@@ -1,15 +1,11 @@
-"""What was measured of a variant, and what follows from it: latency of a batch, capacity for an objective, cost of a query."""
+"""What was measured of a variant: its latency by batch size, and between and beyond what was measured."""
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_left
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field
-
-MISSED_BATCH = 2.0  # a query may just miss a batch, and waits for it to end before its own begins
-HOUR_S = 3600.0
 
 
 class BatchPoint(BaseModel):
@@ -72,32 +68,6 @@ class Profile(BaseModel):
 
     def _value(self, at: int, *, tail: bool) -> float:
         return self.points[at].p99_ms if tail else self.points[at].p50_ms
-
-    def best_batch(self, objective_ms: float | None) -> int:
-        """The batch size with the most queries/s within an objective; 0 if not even one query fits."""
-        return self._best(objective_ms)[0]
-
-    def capacity(self, objective_ms: float | None = None) -> float:
-        """Queries/s one instance can take within a latency objective; 0.0 if it can't meet it at all.
-
-        `Q_v(L) = max b / lat(b)` over b with `w(b) * lat_p99(b) <= L`, w(1) = 1, w(b>1) = 2.
-        """
-        return self._best(objective_ms)[1]
-
-    def _best(self, objective_ms: float | None) -> tuple[int, float]:
-        limit = math.inf if objective_ms is None else objective_ms
-        best = (0, 0.0)
-        for point in self.points:
-            weight = 1.0 if point.batch == 1 else MISSED_BATCH
-            rate = point.batch / point.p50_ms * 1000.0
-            if weight * point.p99_ms <= limit and rate > best[1]:
-                best = (point.batch, rate)
-        return best
-
-    def cost_per_1000(self, cost_per_hour: float, objective_ms: float | None = None) -> float:
-        """USD per 1,000 queries at full use within an objective; infinite if it can't meet it."""
-        rate = self.capacity(objective_ms)
-        return math.inf if rate <= 0 else cost_per_hour / HOUR_S / rate * 1000.0
 
 
 def fit_line(points: tuple[BatchPoint, ...]) -> tuple[float, float]:

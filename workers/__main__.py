@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from infaas.bus.process import Stop, run_service
 from infaas.bus.settings import BusSettings
+from infaas.host.process import Stop, run_service
 from infaas.schemas.errors import Fenced
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor

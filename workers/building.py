@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from infaas.host.child import Child
 from infaas.schemas.metadata import Built, ProfilePoint, Record, Variant
 from infaas.schemas.profile import BatchPoint
-from infaas.workers.child import Child
 
 MODULE = "infaas.registrar.build"
 MEMORY_BYTES = 1 << 30

@@ -19,7 +19,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infaas.bus.channel import Inbox, Message, tell
 from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.frontier import Frontier
@@ -28,12 +27,13 @@ from infaas.bus.record import Record
 from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit, WorkQueue
+from infaas.engines import Engine, engine
+from infaas.host.channel import Inbox, Message, tell
 from infaas.schemas import oip
 from infaas.schemas.errors import BadTensor, InfaasError, OffsetLost, QueueFull
 from infaas.schemas.metadata import Variant
 from infaas.workers import poison
 from infaas.workers.batching import Waiting, choose
-from infaas.workers.engines import Engine, engine
 from infaas.workers.partition import Partition
 from infaas.workers.poison import HELD, Death, Mark
 from infaas.workers.work import Ran, Replies, Work

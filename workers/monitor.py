@@ -7,9 +7,9 @@ left at different limits and only after several slots, so that noise moves nothi
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-State = Literal["active", "overloaded", "interfered"]
+from infaas.schemas.metadata import ServingState
+
 SMOOTH = 0.2
 # A fifth apart: noise of 20 % at the limit that is entered may move it up, and then never down.
 ENTER_LOAD, LEAVE_LOAD = 1.0, 0.8
@@ -27,7 +27,7 @@ class Observed:
     """Time a query; 0 = nothing observed."""
     slowdown: float = 1.0
     """Batch latency over the profile's."""
-    state: State = "active"
+    state: ServingState = "active"
     streak: int = 0
     """Slots in a row that ask for another state."""
 
@@ -51,7 +51,7 @@ class Observed:
             return Observed(self.query_ms, slowdown, wanted, 0)
         return Observed(self.query_ms, slowdown, self.state, self.streak + 1)
 
-    def _wanted(self, load: float) -> State:
+    def _wanted(self, load: float) -> ServingState:
         if load >= (LEAVE_LOAD if self.state == "overloaded" else ENTER_LOAD):
             return "overloaded"
         if self.slowdown >= (LEAVE_SLOW if self.state == "interfered" else ENTER_SLOW) and load > 0:

@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from infaas.bus.view import View
 from infaas.schemas.metadata import Instance, Owner
+from infaas.store.view import View
 from infaas.workers.poison import Death
 
 Holding = Literal["taking", "granted", "held", "releasing", "denied"]

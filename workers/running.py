@@ -9,11 +9,12 @@ from typing import Any
 
 import psutil
 
-from infaas.bus.view import View
+from infaas.host.child import Child
+from infaas.policy.capacity import capacity
 from infaas.schemas import metadata
-from infaas.schemas.metadata import Instance, InstanceState, Owner, Variant
+from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
 from infaas.schemas.reports import BacklogEntry, InstanceReport, Position
-from infaas.workers.child import Child
+from infaas.store.view import View
 from infaas.workers.monitor import Observed
 from infaas.workers.ownership import Ownership
 
@@ -129,12 +130,12 @@ class Running:
     def slot(self) -> None:
         """One slot of the monitor; writes the fact if the state changes."""
         now, stats = time.monotonic(), self._progress.stats
-        if self.state not in ("active", "overloaded", "interfered") or not stats:
+        if self.state not in SERVING or not stats:
             return
         arrived = stats["arrived"]
         rate = (arrived - self._slot_arrived) / max(1e-3, now - self._slot_at)
         self._slot_at, self._slot_arrived = now, arrived
-        self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=self.profile.capacity(None))
+        self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=capacity(self.profile, None))
         if self._observed.state != self.state:
             self.state = self._observed.state
             self._fact()

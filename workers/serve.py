@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from infaas.bus.channel import child_channel, tell
-from infaas.bus.process import Stop, run_service
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
+from infaas.host.channel import child_channel, tell
+from infaas.host.process import Stop, run_service
 from infaas.schemas import metadata
 from infaas.schemas.errors import InfaasError
 from infaas.workers.instance import Instance

@@ -16,21 +16,21 @@ import time
 import psutil
 import uuid_utils
 
-from infaas.bus.facts import FactWriter
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Change, Table
 from infaas.bus.telemetry import Reporter
-from infaas.bus.view import View
+from infaas.host.child import Child
 from infaas.schemas import metadata
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import Fenced
 from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker
 from infaas.schemas.names import check_name
 from infaas.schemas.reports import Backlog, BacklogEntry, WorkerReport
+from infaas.store.facts import FactWriter
+from infaas.store.table import Change, Table
+from infaas.store.view import View
 from infaas.workers.admission import Reserved, admit
 from infaas.workers.building import MEMORY_BYTES, MODULE, Building
-from infaas.workers.child import Child
 from infaas.workers.running import Running
 from infaas.workers.settings import WorkerSettings
 

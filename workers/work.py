@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from infaas.bus.record import Record
 from infaas.bus.replies import Reply
+from infaas.policy.capacity import capacity
 from infaas.schemas import headers as h
 from infaas.schemas import oip
 from infaas.schemas.errors import BadHeader, InfaasError
@@ -127,5 +128,5 @@ class Replies:
         if profile is None or price is None:
             return 0.0
         span = travel.deadline_ms - travel.appended_ms
-        rate = profile.capacity(None if math.isinf(span) else span) or profile.capacity(None)
+        rate = capacity(profile, None if math.isinf(span) else span) or capacity(profile, None)
         return price / HOUR_S / rate

@@ -23,11 +23,11 @@ from infaas.examples.demo import decided, report
 from infaas.examples.demo.ramp import Ramp
 from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
+from infaas.policy.capacity import capacity, usable_rate
 from infaas.scaler.fill import Option
 from infaas.scaler.greedy import SLACK, best_fleet
-from infaas.scaler.queueing import usable_rate
 from infaas.schemas.errors import InfaasError
-from infaas.schemas.metadata import Variant
+from infaas.schemas.metadata import SERVABLE, Variant
 
 APPLICATION = "digits"
 MAX_BATCH = 16
@@ -116,7 +116,7 @@ def _register(client: Client, stack: Stack, digits: Digits) -> list[Variant]:
     variants = watch(client.settings, registered, timeout=600.0)
     stack.step()
     out.print(variants_table(variants))
-    return [v for v in variants if v.state in ("ready", "dominated")]
+    return [v for v in variants if v.state in SERVABLE]
 
 
 def _kinds(variants: Sequence[Variant]) -> list[Kind]:
@@ -147,7 +147,7 @@ def _rounded_down(accuracy: float) -> float:
 
 def _most_accurate(variants: Sequence[Variant]) -> Variant:
     """Of the most accurate ones that meet its callers' objective the cheapest."""
-    found = [v for v in variants if v.profile is not None and v.profile.capacity(EXACT_MS) > 0]
+    found = [v for v in variants if v.profile is not None and capacity(v.profile, EXACT_MS) > 0]
     return max(found, key=lambda v: (v.profile.accuracy if v.profile else 0.0, -(v.cost_per_hour or 0.0)))
 
 
@@ -158,7 +158,7 @@ def _static(variants: Sequence[Variant], kinds: Sequence[Kind]) -> float:
     price = best.cost_per_hour or 0.0
     classes = []
     for kind in kinds:
-        rate = usable_rate(best.profile, kind.asked["latency_ms"]) or best.profile.capacity(None)
+        rate = usable_rate(best.profile, kind.asked["latency_ms"]) or capacity(best.profile, None)
         classes.append((kind.peak, [Option(best.variant, rate, price)]))
     return price * sum(best_fleet(classes, SLACK).values())
 

@@ -24,13 +24,13 @@ from infaas.client import Client, Reply
 from infaas.examples.demo.tally import Answer, Kind, Moment, percentiles
 from infaas.examples.digits import INPUT, OUTPUT, Digits
 from infaas.schemas.errors import InfaasError
+from infaas.schemas.metadata import SERVING
 from infaas.schemas.reports import Tick
 
 RISE_S, HOLD_S, FALL_S = 25.0, 15.0, 20.0
 LOWEST = 0.08
 SHOW_EVERY_S, LINE_EVERY_S = 0.25, 5.0
 LAST_S = 5.0
-RUNS = frozenset({"active", "overloaded", "interfered"})
 INSTANCE_MODULE = "infaas.workers.serve"
 CHAOS_INSTANCE_S, CHAOS_ROUTER_S = 22.0, 32.0
 
@@ -138,7 +138,7 @@ class Ramp:
     def _moment(self, now: float) -> None:
         while self._recent and self._recent[0] < now - LAST_S:
             self._recent.popleft()
-        running = Counter(i.variant for i in self._stack.view().instances.values() if i.state in RUNS)
+        running = Counter(i.variant for i in self._stack.view().instances.values() if i.state in SERVING)
         offered = len(self._recent) / min(LAST_S, max(now, 0.5))
         self.moments.append(Moment(now, offered, self._headroom, self._cost, dict(running)))
 

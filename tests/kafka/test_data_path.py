@@ -13,6 +13,7 @@ from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
+from infaas.policy.capacity import capacity
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.schemas import oip
@@ -239,4 +240,4 @@ def test_a_newer_supervisor_ends_an_older_one(cell):
 
 
 def test_profile_is_used():
-    assert profile().capacity(None) > 0
+    assert capacity(profile(), None) > 0

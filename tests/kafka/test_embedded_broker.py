@@ -13,10 +13,10 @@ from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker, broker, jars
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.schemas.errors import EmbeddedBrokerError
 from infaas.schemas.metadata import Verdict, encode
 from infaas.schemas.topics import METADATA
+from infaas.store.table import Table
 
 
 def until(true, what, timeout=30.0):

@@ -12,12 +12,12 @@ from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
-from infaas.bus.table import Table
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.scaler.loop import Scaler
 from infaas.scaler.settings import ScalerSettings
 from infaas.schemas.metadata import Owner
+from infaas.store.table import Table
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 

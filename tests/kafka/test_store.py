@@ -4,14 +4,14 @@ import time
 
 import pytest
 
-from infaas.bus.claims import Leadership
-from infaas.bus.facts import FactWriter
 from infaas.bus.outbox import Outbox
-from infaas.bus.table import Table
 from infaas.schemas.errors import Fenced
 from infaas.schemas.headers import epoch_headers
 from infaas.schemas.metadata import Hardware, Instance, Placement, Worker, encode
 from infaas.schemas.topics import METADATA
+from infaas.store.facts import FactWriter
+from infaas.store.leadership import Leadership
+from infaas.store.table import Table
 
 
 class Candidate:

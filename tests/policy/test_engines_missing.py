@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
+from infaas.engines import engine, neuron
+from infaas.engines.cudart import Cuda
+from infaas.engines.neuron import NeuronEngine
+from infaas.engines.tensorrt import TensorRtEngine, build_plan
 from infaas.schemas.errors import MissingDependency
-from infaas.workers.engines import engine, neuron
-from infaas.workers.engines.cudart import Cuda
-from infaas.workers.engines.neuron import NeuronEngine
-from infaas.workers.engines.tensorrt import TensorRtEngine, build_plan
 
 STUB = "raise RuntimeError('this package is only a placeholder')"
 

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infaas.bus.view import View
 from infaas.router.load import CONTROL_DELAY_MS, FORGET_ABOVE, PROCESS_START_MS, Load, PartitionLoad
 from infaas.router.policy import RunningAt
 from infaas.schemas.contract import Contract, TensorSpec
@@ -24,6 +23,7 @@ from infaas.schemas.metadata import (
 )
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.reports import Backlog, BacklogEntry, InstanceReport, Position, WorkerReport
+from infaas.store.view import View
 
 settings.register_profile("policy", deadline=None, max_examples=100)
 settings.load_profile("policy")

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from infaas.bus.view import View
 from infaas.schemas import metadata
 from infaas.schemas.metadata import Assignment, Hardware, Instance, Owner, Verdict, Worker, kind_of
+from infaas.store.view import View
 from infaas.workers.ownership import Ownership
 from infaas.workers.poison import Death
 

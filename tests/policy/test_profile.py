@@ -7,7 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from infaas.schemas.catalogue import CATALOGUE, GIB, MachineType, local_type, variant_cost_per_hour
+from infaas.policy.capacity import best_batch, capacity
+from infaas.policy.price import cost_per_1000, variant_cost_per_hour
+from infaas.schemas.catalogue import CATALOGUE, GIB, MachineType, local_type
 from infaas.schemas.profile import BatchPoint, Profile, fit_line
 
 settings.register_profile("policy", deadline=None, max_examples=100)
@@ -39,8 +41,8 @@ def test_capacity_is_the_best_measured_batch_that_meets_the_objective(found, obj
         # A query may just miss a batch, and then waits for that one before its own.
         if (1 if p.batch == 1 else 2) * p.p99_ms <= limit:
             rates.append(p.batch / p.p50_ms * 1000)
-    assert found.capacity(objective) == pytest.approx(max(rates))
-    best = found.best_batch(objective)
+    assert capacity(found, objective) == pytest.approx(max(rates))
+    best = best_batch(found, objective)
     assert (best == 0) == (max(rates) == 0.0)
     if best:
         assert best / found.latency_ms(best) * 1000 == pytest.approx(max(rates))
@@ -48,21 +50,21 @@ def test_capacity_is_the_best_measured_batch_that_meets_the_objective(found, obj
 
 @given(profiles(), st.floats(0.01, 5000), st.floats(0, 5000))
 def test_more_time_never_means_less_capacity_or_a_higher_cost(found, objective, more):
-    assert found.capacity(objective) <= found.capacity(objective + more) <= found.capacity(None)
-    assert found.cost_per_1000(1.0, objective) >= found.cost_per_1000(1.0, objective + more)
+    assert capacity(found, objective) <= capacity(found, objective + more) <= capacity(found, None)
+    assert cost_per_1000(found, 1.0, objective) >= cost_per_1000(found, 1.0, objective + more)
 
 
 @given(profiles())
 def test_it_can_meet_exactly_what_one_query_alone_can(found):
     alone = found.p99_ms(1)
-    assert found.capacity(alone) > 0
-    assert found.capacity(alone * 0.999 if len(found.points) == 1 else 0.001) == 0
-    assert found.cost_per_1000(1.0, 0.001) == math.inf
+    assert capacity(found, alone) > 0
+    assert capacity(found, alone * 0.999 if len(found.points) == 1 else 0.001) == 0
+    assert cost_per_1000(found, 1.0, 0.001) == math.inf
 
 
 @given(profiles(), st.floats(0.01, 100))
 def test_cost_is_price_over_capacity(found, price):
-    assert found.cost_per_1000(price) == pytest.approx(price / (found.capacity() * 3600) * 1000)
+    assert cost_per_1000(found, price) == pytest.approx(price / (capacity(found) * 3600) * 1000)
 
 
 @given(profiles())
@@ -100,15 +102,15 @@ def test_a_profile_by_hand():
     assert [found.latency_ms(b) for b in (2, 10, 20)] == pytest.approx([3.0, 11.0, 21.0])
     assert [found.p99_ms(b) for b in (2, 10, 20)] == pytest.approx([16 / 3, 14.0, 24.0])
     limits = {3.9: 0, 4: 1, 15.9: 1, 16: 4, 39.9: 4, 40: 16, None: 16}
-    assert {limit: found.best_batch(limit) for limit in limits} == limits
-    assert found.capacity(4) == pytest.approx(500)
-    assert found.capacity(16) == pytest.approx(800)
-    assert found.capacity() == pytest.approx(16000 / 17)
+    assert {limit: best_batch(found, limit) for limit in limits} == limits
+    assert capacity(found, 4) == pytest.approx(500)
+    assert capacity(found, 16) == pytest.approx(800)
+    assert capacity(found) == pytest.approx(16000 / 17)
 
 
 def test_the_seeds_variants_count_as_batch_one_with_their_given_rate():
     a = profile([BatchPoint(batch=1, p50_ms=10, p99_ms=12)])
-    assert (a.capacity(), a.capacity(12), a.capacity(11)) == (pytest.approx(100), pytest.approx(100), 0.0)
+    assert (capacity(a), capacity(a, 12), capacity(a, 11)) == (pytest.approx(100), pytest.approx(100), 0.0)
     assert (a.slope, a.latency_ms(5)) == (0.0, 10)
 
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from infaas.bus.view import View
 from infaas.registrar.accuracy import scored_rows
 from infaas.registrar.commands import accept, already
 from infaas.registrar.dominance import dominated
@@ -23,6 +22,7 @@ from infaas.schemas.errors import BadModel
 from infaas.schemas.metadata import Architecture, Built, Hardware, Machine, Placement, ProfilePoint, Worker
 from infaas.schemas.names import VariantId
 from infaas.schemas.profile import BatchPoint, Profile
+from infaas.store.view import View
 
 hypothesis_settings.register_profile("quick", max_examples=60, deadline=None)
 hypothesis_settings.load_profile("quick")

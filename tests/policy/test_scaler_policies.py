@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from infaas.bus.view import View
+from infaas.policy.capacity import capacity, usable_rate
 from infaas.scaler.demand import Demand
 from infaas.scaler.fill import Option, fill, useful
 from infaas.scaler.greedy import BAND, HOLD_S, SLACK, Memory, best_fleet, decide
@@ -20,12 +20,13 @@ from infaas.scaler.machines import decide as decide_machines
 from infaas.scaler.optimum import optimum
 from infaas.scaler.partitions import assign
 from infaas.scaler.placement import place
-from infaas.scaler.queueing import usable_rate
-from infaas.scaler.snapshot import DemandClass, Room, Servable, Snapshot
+from infaas.scaler.snapshot import DemandClass, Room, Snapshot
 from infaas.scaler.usage import machine_seconds
 from infaas.schemas.metadata import Hardware, Machine, Owner, Ownership, Worker
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.reports import ClassCount, RouterReport
+from infaas.schemas.servable import Servable
+from infaas.store.view import View
 
 hypothesis_settings.register_profile("quick", max_examples=60, deadline=None)
 hypothesis_settings.load_profile("quick")
@@ -376,6 +377,6 @@ def test_usable_rate_is_below_capacity_and_grows_with_the_objective(ms, one, oth
     points = tuple(BatchPoint(batch=b, p50_ms=ms * (0.5 + b / 2), p99_ms=ms * (0.6 + b / 2)) for b in (1, 2, 4, 8))
     found = Profile(load_ms=1, peak_memory_bytes=1, accuracy=1, points=points, slope=ms / 2, intercept=ms / 2)
     low, high = sorted((one, other))
-    assert usable_rate(found, low) <= usable_rate(found, high) <= found.capacity(None)
-    assert usable_rate(found, low) <= found.capacity(low) * (1 + 1e-9)
-    assert usable_rate(found, None) == found.capacity(None)
+    assert usable_rate(found, low) <= usable_rate(found, high) <= capacity(found, None)
+    assert usable_rate(found, low) <= capacity(found, low) * (1 + 1e-9)
+    assert usable_rate(found, None) == capacity(found, None)

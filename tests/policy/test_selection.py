@@ -7,12 +7,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from infaas.router.candidates import Candidate, Catalogue
+from infaas.policy.capacity import capacity
+from infaas.policy.price import query_cost
+from infaas.router.candidates import Catalogue
 from infaas.router.policy import Dispatch, NotYet, Query, Reject, RunningAt, Scene, least_work, partition_of, select
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.headers import Objective
 from infaas.schemas.metadata import Architecture, Recipe, Variant
 from infaas.schemas.profile import BatchPoint, Profile, fit_line
+from infaas.schemas.servable import Servable
 
 settings.register_profile("policy", deadline=None, max_examples=100)
 settings.load_profile("policy")
@@ -128,7 +131,7 @@ def within(variants, query):
         for v in variants
         if v.variant not in query.excluded
         and v.profile.accuracy >= objective.min_accuracy
-        and candidate(variants, v.variant).cost_per_1000(objective.latency_ms) <= objective.max_cost
+        and query_cost(candidate(variants, v.variant), objective.latency_ms) <= objective.max_cost
     }
 
 
@@ -140,7 +143,7 @@ def soonest(variants, scene, name):
     state = scene.not_yet[name]
     if not state.placeable:
         return math.inf
-    return state.ready_in_ms + state.waiting * 1000.0 / found.capacity(None) + found.p99_ms(1)
+    return state.ready_in_ms + state.waiting * 1000.0 / capacity(found, None) + found.p99_ms(1)
 
 
 def makes(variants, scene, name, budget_ms):
@@ -243,7 +246,7 @@ def test_the_wish_decides_among_those_that_make_it(world, query):
     match query.objective.optimize:
         case "cost":
             latency = query.objective.latency_ms
-            assert chosen.cost_per_1000(latency) == min(c.cost_per_1000(latency) for c in rivals)
+            assert query_cost(chosen, latency) == min(query_cost(c, latency) for c in rivals)
         case "accuracy":
             assert chosen.accuracy == max(c.accuracy for c in rivals)
         case "latency":
@@ -267,7 +270,7 @@ def test_a_lenient_query_is_marked_exactly_when_its_objective_is_missed(world, q
         one, objective = candidate(variants, found.variant), query.objective
         missed = {
             "accuracy": one.accuracy < objective.min_accuracy,
-            "cost": one.cost_per_1000(objective.latency_ms) > objective.max_cost,
+            "cost": query_cost(one, objective.latency_ms) > objective.max_cost,
             "latency": found.predicted_ms > query.budget_ms,
         }
         assert missed[found.mark], "the mark names a limit that is really missed"
@@ -385,7 +388,7 @@ def test_partitions_are_all_used():
 
 
 def test_candidates_cost_what_their_capacity_makes_of_their_price():
-    one = Candidate("v", 0.9, profile(p50=1.0, p99=2.0, batch8=4.0), 3.6)
+    one = Servable("v", "app", profile(p50=1.0, p99=2.0, batch8=4.0), 3.6, "cpu", 1)
     # 8 queries in 4 ms at best; alone, where 2 x 8 ms would be too late, one a millisecond.
-    assert one.cost_per_1000(None) == pytest.approx(3.6 / 3600 / 2000 * 1000)
-    assert one.cost_per_1000(10.0) == pytest.approx(3.6 / 3600 / 1000 * 1000)
+    assert query_cost(one, None) == pytest.approx(3.6 / 3600 / 2000 * 1000)
+    assert query_cost(one, 10.0) == pytest.approx(3.6 / 3600 / 1000 * 1000)

@@ -8,16 +8,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from infaas.bus.claims import Leadership
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import ReplyReader
-from infaas.bus.table import Table
 from infaas.schemas import oip
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.headers import HeaderList, headers_of
 from infaas.schemas.metadata import Architecture, Assignment, Owner, Ownership, Placement, Recipe, Variant
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.topics import QUERIES
+from infaas.store.leadership import Leadership
+from infaas.store.table import Table
 
 VARIANT = "double.v1.onnxruntime-cpu1-fp32"
 CONTRACT = Contract(

@@ -3,7 +3,7 @@
 import os
 import signal
 
-from infaas.workers.engines.onnxruntime import OnnxRuntimeEngine
+from infaas.engines.onnxruntime import OnnxRuntimeEngine
 
 DEADLY = -7.0
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from infaas.engines.cudart import Cuda
 from infaas.schemas.errors import BadModel, InferenceFailed, MissingDependency
 from infaas.schemas.oip import Array
-from infaas.workers.engines.cudart import Cuda
 
 MAX_BATCH = 64
 """Rows that a plan built at load time takes at most; what a recipe has unless it says otherwise."""

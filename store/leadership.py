@@ -23,13 +23,13 @@ import uuid_utils
 
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.table import Table
 from infaas.schemas import metadata, reports
 from infaas.schemas.errors import Fenced, InfaasError
 from infaas.schemas.headers import epoch_headers
 from infaas.schemas.metadata import Leader, Role
 from infaas.schemas.reports import AnyReport, Tick
 from infaas.schemas.topics import METADATA, TELEMETRY
+from infaas.store.table import Table
 
 log = logging.getLogger(__name__)
 TICK_EVERY_S = 0.2

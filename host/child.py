@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import orjson
 
-from infaas.bus.channel import Inbox, Message
+from infaas.host.channel import Inbox, Message
 
 STOP_S = 10.0
 

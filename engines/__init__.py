@@ -1,5 +1,5 @@
 """Engines: libraries that run an artifact, loaded only when one is asked for."""
 
-from infaas.workers.engines.engine import Engine, engine
+from infaas.engines.engine import Engine, engine
 
 __all__ = ["Engine", "engine"]

@@ -10,26 +10,20 @@ Rules (model-checked, spec `store` and `boot`):
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
-
-from infaas.bus.ask import ask
-from infaas.bus.errors import translate
+from infaas.bus.follower import Follower
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
-from infaas.bus.view import View
 from infaas.schemas import metadata
-from infaas.schemas.errors import InfaasError, KafkaUnavailable, OffsetLost
+from infaas.schemas.errors import InfaasError, OffsetLost
 from infaas.schemas.headers import BOOT_ID, EPOCH
 from infaas.schemas.metadata import AnyRecord, Leader, Worker
 from infaas.schemas.topics import METADATA
+from infaas.store.view import View
 
 log = logging.getLogger(__name__)
-BATCH = 10_000
-WAIT_MS = 10  # a control topic: a long fetch delays nothing but the first record after an assignment
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +58,8 @@ class Table:
         before: Callable[[Change, View], None] | None = None,
         before_prefix: str = "",
     ) -> None:
-        self._topic = settings.names.of(METADATA)
         self._before, self._before_prefix = before, before_prefix
-        self._consumer = Consumer(
-            settings.consumer(client_id, settings.names.group(f"view-{client_id}"), reset="error", wait_ms=WAIT_MS),
-            logger=log,
-        )
+        self._follower = Follower(settings, topic=settings.names.of(METADATA), client_id=client_id)
         self._opened = False
         self._clear()
 
@@ -92,26 +82,11 @@ class Table:
         Raises:
             KafkaUnavailable: if that takes longer than `timeout` s.
         """
-        deadline = time.monotonic() + timeout
         self._opened = False
         self._clear()
-        where = TopicPartition(self._topic, 0, OFFSET_BEGINNING)
-        _, end = ask(
-            lambda: self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=timeout),
-            f"reading {self._topic}",
-            timeout,
-        )
-        self._consumer.assign([where])
-        while self._offset < end:
-            first = self._consumer.poll(0.05)
-            for message in [] if first is None else [first, *self._consumer.consume(BATCH, 0)]:
-                self._take(message)
-            # Compaction may have taken the last records below the end: the position passes them all the same.
-            position = self._consumer.position([where])[0].offset
-            if position >= end:
-                self._offset = max(self._offset, position)
-            if time.monotonic() > deadline:
-                raise KafkaUnavailable(f"{self._topic}: read up to {self._offset} of {end} in {timeout:g} s")
+        for record in self._follower.replay(timeout):
+            self._take(record)
+        self._offset = max(self._offset, self._follower.position)
         self._opened = True
 
     def poll(self, timeout: float = 0.0) -> list[Change]:
@@ -119,20 +94,12 @@ class Table:
 
         After an offset that was lost (deleted meanwhile) the view is rebuilt from zero; then nothing is returned.
         """
-        message = self._consumer.poll(timeout)
-        if message is None:
-            return []
-        changes = []
         try:
-            for one in [message, *self._consumer.consume(BATCH, 0)]:
-                change = self._take(one)
-                if change is not None:
-                    changes.append(change)
+            return [self._take(record) for record in self._follower.poll(timeout)]
         except OffsetLost as error:
             log.warning("metadata view is rebuilt", extra={"error": str(error)})
             self.open()
             return []
-        return changes
 
     def view(self) -> View:
         """The picture now; the same object until something changes."""
@@ -143,18 +110,10 @@ class Table:
 
     def close(self) -> None:
         """Stops reading."""
-        self._consumer.close()
+        self._follower.close()
 
-    def _take(self, message: Message) -> Change | None:
-        error = message.error()
-        if error is not None:
-            ours = translate(error, f"reading {self._topic}")
-            if isinstance(ours, OffsetLost):
-                raise ours
-            if error.code() != KafkaError._PARTITION_EOF:
-                log.warning("reading metadata", extra={"error": str(ours)})
-            return None
-        change = self._read(Record(message))
+    def _take(self, record: Record) -> Change:
+        change = self._read(record)
         if self._before is not None and self._opened and change.key.startswith(self._before_prefix):
             self._before(change, self.view())
         self._apply(change)
