@@ -1,9 +1,9 @@
 """A member of a consumer group that loses nothing: what it commits is done, and it says so itself.
 
-1. `take` a batch; each offset is added to its partition's frontier.
+1. `take` a batch; each offset is added to its partition's progress.
 2. The caller answers each record and calls `done`.
-3. `commit` sends each partition's frontier, every 100 ms.
-4. On revoke: intake stops for those partitions, `drain` is given until a deadline to finish what is in hand, the frontier is
+3. `commit` sends how far each partition is done, every 100 ms; what is not confirmed is sent again.
+4. On revoke: intake stops for those partitions, `drain` is given until a deadline to finish what is in hand, that is
    committed synchronously, then the partitions are given up.
 5. On lost: the partitions are dropped and nothing is committed for them, since somebody else has them already.
 
@@ -21,7 +21,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from infaas.bus.ask import ask
 from infaas.bus.errors import translate
-from infaas.bus.frontier import Frontier
+from infaas.bus.progress import Progress, start
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import Fenced, InfaasError, OffsetLost, ProducerFatal
@@ -63,15 +63,21 @@ class Intake:
         drain: Callable[[float], None] | None = None,
     ) -> None:
         self._drain = drain
-        self._frontiers: dict[tuple[str, int], Frontier] = {}
-        self._committed: dict[tuple[str, int], int] = {}
+        self._parts: dict[tuple[str, int], Progress] = {}
         self._next_commit = 0.0
         self._paused = False
         self._fatal: InfaasError | None = None
         self.gaps: list[Gap] = []
         """Found since the caller last emptied it."""
         self.revocations = 0
-        self._consumer = Consumer({**settings.group_member(client_id, group), "error_cb": self._on_error}, logger=log)
+        self._consumer = Consumer(
+            {
+                **settings.group_member(client_id, group),
+                "error_cb": self._on_error,
+                "on_commit": self._on_commit,
+            },
+            logger=log,
+        )
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def take(self, limit: int = 1000, timeout: float = 0.01) -> list[Record]:
@@ -96,31 +102,31 @@ class Intake:
                 log.warning("consuming", extra={"error": str(translate(error))})
             return None
         record = Record(message)
-        frontier = self._frontiers.get((record.topic, record.partition))
-        if frontier is None or record.offset < frontier.taken:
+        part = self._parts.get((record.topic, record.partition))
+        if part is None or record.offset < part.taken:
             return None  # of a partition that was revoked while this batch was under way, or fetched twice
-        frontier.add(record.offset)
+        part.add(record.offset)
         return record
 
     def done(self, record: Record) -> None:
         """The record has its confirmed reply, re-dispatch or dead letter."""
-        frontier = self._frontiers.get((record.topic, record.partition))
-        if frontier is not None:
-            frontier.done(record.offset)
+        part = self._parts.get((record.topic, record.partition))
+        if part is not None:
+            part.done(record.offset)
 
     def holds(self, record: Record) -> bool:
         """Whether the record's partition is still ours."""
-        return (record.topic, record.partition) in self._frontiers
+        return (record.topic, record.partition) in self._parts
 
     @property
     def pending(self) -> int:
         """Records taken and not done, of partitions that are still ours."""
-        return sum(frontier.pending for frontier in self._frontiers.values())
+        return sum(part.pending for part in self._parts.values())
 
     @property
     def partitions(self) -> list[tuple[str, int]]:
         """What is assigned to this member."""
-        return sorted(self._frontiers)
+        return sorted(self._parts)
 
     @property
     def member_id(self) -> str:
@@ -128,48 +134,62 @@ class Intake:
         return str(self._consumer.memberid() or "")
 
     def commit(self, *, force: bool = False) -> None:
-        """Commits the frontiers that moved, at most every 100 ms unless forced (then synchronously)."""
+        """Commits what is done further than before, at most every 100 ms unless forced (then synchronously)."""
         now = time.monotonic()
         if not force and now < self._next_commit:
             return
         self._next_commit = now + COMMIT_EVERY_S
-        self._commit(list(self._frontiers), wait=force)
+        self._commit(list(self._parts), wait=force)
 
     def _commit(self, partitions: list[tuple[str, int]], *, wait: bool) -> None:
-        moved = {
-            at: self._frontiers[at].position
-            for at in partitions
-            if at in self._frontiers and self._frontiers[at].position > self._committed.get(at, -1)
-        }
+        parts = {at: self._parts[at] for at in partitions if at in self._parts}
+        moved = {at: to for at, part in parts.items() if (to := part.uncommitted if wait else part.moved) is not None}
         if not moved:
             return
+        for at, position in moved.items():
+            parts[at].committing(position)
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in moved.items()]
         try:
             if wait:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
+                self._confirmed(self._consumer.commit(offsets=offsets, asynchronous=False) or [])
             else:
                 self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
+            for part in parts.values():
+                part.refused()
             ours = translate(error, "committing")
             log.info("commit refused", extra={"error": str(ours), "fenced": isinstance(ours, Fenced)})
-            return
-        self._committed.update(moved)
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """Of an asynchronous commit, in `poll`."""
+        self._confirmed(offsets, error)
+
+    def _confirmed(self, offsets: list[TopicPartition], error: KafkaError | None = None) -> None:
+        for place in offsets:
+            part = self._parts.get((place.topic, place.partition))
+            if part is None or place.offset < 0:
+                continue
+            if error is None and place.error is None:
+                part.committed(place.offset)
+            else:
+                part.refused()  # and so said again, with all that is done by then
+                log.info("commit not confirmed", extra={"error": str(error or place.error)})
 
     def pause(self) -> None:
         """Stops taking, stays in the group."""
         if not self._paused:
             self._paused = True
-            self._consumer.pause([TopicPartition(*at) for at in self._frontiers])
+            self._consumer.pause([TopicPartition(*at) for at in self._parts])
 
     def resume(self) -> None:
         """Takes again."""
         if self._paused:
             self._paused = False
-            self._consumer.resume([TopicPartition(*at) for at in self._frontiers])
+            self._consumer.resume([TopicPartition(*at) for at in self._parts])
 
     def close(self) -> None:
         """Commits what is done and leaves the group, so that others take over at once."""
-        self._commit(list(self._frontiers), wait=True)
+        self._commit(list(self._parts), wait=True)
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -200,27 +220,24 @@ class Intake:
         )
         if place.offset != OFFSET_INVALID and place.offset < low:
             self.gaps.append(Gap(place.topic, place.partition, place.offset, low - 1))
-        where.offset = low if place.offset == OFFSET_INVALID else max(low, place.offset)
-        self._frontiers[place.topic, place.partition] = Frontier(where.offset)
-        self._committed[place.topic, place.partition] = where.offset
+        where.offset = start(None if place.offset == OFFSET_INVALID else place.offset, low)
+        self._parts[place.topic, place.partition] = Progress(where.offset)
         return where
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.revocations += 1
         gone = [(p.topic, p.partition) for p in partitions]
-        if self._drain is not None and any(self._frontiers[at].pending for at in gone if at in self._frontiers):
+        if self._drain is not None and any(self._parts[at].pending for at in gone if at in self._parts):
             self._drain(time.monotonic() + REVOKE_DEADLINE_S)
         self._commit(gone, wait=True)
         for at in gone:
-            self._frontiers.pop(at, None)
-            self._committed.pop(at, None)
+            self._parts.pop(at, None)
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.revocations += 1
         for p in partitions:
-            self._frontiers.pop((p.topic, p.partition), None)
-            self._committed.pop((p.topic, p.partition), None)
+            self._parts.pop((p.topic, p.partition), None)
         consumer.incremental_unassign(partitions)
 
     def _on_error(self, error: KafkaError) -> None:

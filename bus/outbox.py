@@ -1,12 +1,15 @@
 """The producer: every record sent is confirmed or reported as failed, to the one who sent it.
 
-Not thread-safe but for `send`: callbacks run in whoever calls `poll` or `flush`.
+Callbacks run in whoever calls `poll` or `flush`, after the client's own poll has returned, one after the other and never one
+inside another. So a callback may send: where the local queue is full, `send` waits for room, and what is reported meanwhile
+is told later. Not thread-safe but for `send`.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +23,7 @@ from infaas.schemas.headers import HeaderList
 
 log = logging.getLogger(__name__)
 ANY_PARTITION = -1  # by the key's hash
+FULL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Outbox:
     def __init__(self, settings: BusSettings, *, client_id: str) -> None:
         self.clock = BrokerClock()
         self._fatal: str | None = None
+        self._told: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
+        self._telling = False
         self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
 
     def send(
@@ -50,11 +56,14 @@ class Outbox:
         headers: HeaderList | None = None,
         partition: int | None = None,
         on_done: Callable[[Delivery], None] | None = None,
+        wait: bool = True,
     ) -> None:
         """Queues a record; `on_done` hears of it exactly once, in `poll` or `flush`, unless this raises.
 
+        Waits while the local queue is full, which is not for ever: what can't be delivered in time makes room.
+
         Raises:
-            QueueFull: the local queue is full; poll, then try again.
+            QueueFull: the local queue is full, and `wait` is false.
             PayloadTooLarge: above what any topic takes.
             DeliveryFailed: the partition is not known; `learn` the topic.
             ProducerFatal: the process has to start anew.
@@ -66,19 +75,26 @@ class Outbox:
         def report(error: KafkaError | None, message: Message) -> None:
             self._report(sent_ms, error, message, on_done)
 
-        try:
-            self._producer.produce(
-                topic,
-                value=value,
-                key=key,
-                headers=[*headers] if headers else None,
-                partition=ANY_PARTITION if partition is None else partition,
-                on_delivery=report,
-            )
-        except BufferError:
-            raise QueueFull(f"producing to {topic}: the local queue is full") from None
-        except KafkaException as error:
-            raise translate(error, f"producing to {topic}") from error
+        while True:
+            try:
+                self._producer.produce(
+                    topic,
+                    value=value,
+                    key=key,
+                    headers=[*headers] if headers else None,
+                    partition=ANY_PARTITION if partition is None else partition,
+                    on_delivery=report,
+                )
+            except BufferError:
+                if not wait:
+                    raise QueueFull(f"producing to {topic}: the local queue is full") from None
+            except KafkaException as error:
+                raise translate(error, f"producing to {topic}") from error
+            else:
+                return
+            self._producer.poll(FULL_S)
+            if self._fatal is not None:
+                raise ProducerFatal(self._fatal)
 
     def _report(
         self, sent_ms: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
@@ -88,15 +104,26 @@ class Outbox:
             self.clock.observe(sent_ms, time.time() * 1000.0, float(stamp))
         if on_done is not None:
             partition, offset = message.partition(), message.offset()
-            on_done(
-                Delivery(
-                    message.topic() or "",
-                    -1 if partition is None else partition,
-                    -1 if offset is None else offset,
-                    float(stamp),
-                    None if error is None else translate(error),
-                )
+            delivery = Delivery(
+                message.topic() or "",
+                -1 if partition is None else partition,
+                -1 if offset is None else offset,
+                float(stamp),
+                None if error is None else translate(error),
             )
+            self._told.append((on_done, delivery))
+
+    def _tell(self) -> None:
+        """Calls back what was reported; not from within a callback, for whom the one outside goes on."""
+        if self._telling:
+            return
+        self._telling = True
+        try:
+            while self._told:
+                on_done, delivery = self._told.popleft()
+                on_done(delivery)
+        finally:
+            self._telling = False
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
@@ -122,7 +149,8 @@ class Outbox:
         Raises:
             ProducerFatal: the process has to start anew.
         """
-        self._producer.poll(timeout)
+        self._producer.poll(0 if self._told else timeout)
+        self._tell()
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
 
@@ -145,16 +173,22 @@ class Outbox:
         return done[0]
 
     def flush(self, timeout: float) -> int:
-        """Waits for everything sent; returns how many records are left."""
-        return int(self._producer.flush(timeout))
+        """Waits for everything sent, and for what callbacks send; returns how many records are left."""
+        deadline = time.monotonic() + timeout
+        while True:
+            self._producer.flush(max(0.0, deadline - time.monotonic()))
+            self._tell()
+            if not self.pending or time.monotonic() >= deadline:
+                return self.pending
 
     @property
     def pending(self) -> int:
         """Records queued or in flight, and reports not yet served."""
-        return len(self._producer)
+        return len(self._producer) + len(self._told)
 
     def close(self, timeout: float = 5.0) -> None:
         """Flushes, then reports what is left as failed."""
         if self.flush(timeout):
             self._producer.purge()
             self._producer.flush(1.0)
+            self._tell()

@@ -103,7 +103,6 @@ class ReplySender:
         """Queues a reply; `on_done` is called when it is confirmed, wherever it ended.
 
         Raises:
-            QueueFull: poll, then try again.
             ProducerFatal: the process has to start anew.
         """
         self._attempt(reply, reply.address.topic or self._default, reply.address.partition, on_done)

@@ -70,7 +70,7 @@ class Reporter:
     def send(self, report: Report, key: str) -> None:
         """Queues a report; a full queue drops it."""
         try:
-            self._outbox.send(self._topic, key=key, value=reports.encode(report), partition=0)
+            self._outbox.send(self._topic, key=key, value=reports.encode(report), partition=0, wait=False)
         except InfaasError as error:
             if not error.retryable:
                 raise

@@ -109,7 +109,7 @@ class Exchange:
     ) -> None:
         while True:
             try:
-                self._outbox.send(topic, value=value, key=key, headers=headers, on_done=done)
+                self._outbox.send(topic, value=value, key=key, headers=headers, on_done=done, wait=False)
                 return
             except QueueFull:
                 if time.monotonic() > one.until:

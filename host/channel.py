@@ -1,4 +1,4 @@
-"""Lines of JSON between a supervisor and its children, over their standard streams.
+"""Lines of JSON between a supervisor and its children, over their standard streams (`messages` says which).
 
 A child that reads the end of its input has lost its supervisor, and ends.
 """
@@ -6,21 +6,31 @@ A child that reads the end of its input has lost its supervisor, and ends.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import threading
-from typing import Any
+from typing import Generic, TypeVar
 
-import orjson
+from pydantic import TypeAdapter, ValidationError
 
-Message = dict[str, Any]
+from infaas.host.messages import TO_CHILD, Message, ToChild
+
+log = logging.getLogger(__name__)
+M = TypeVar("M", bound=Message)
 
 
-class Inbox:
-    """Messages of a stream, read by a thread; `closed` when the other end is gone."""
+class Inbox(Generic[M]):
+    """Messages of a stream, read by a thread; `closed` when the other end is gone.
 
-    def __init__(self, descriptor: int) -> None:
-        self._messages: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    Args:
+        descriptor: of the stream.
+        kinds: what may come; anything else is logged and passed over.
+    """
+
+    def __init__(self, descriptor: int, kinds: TypeAdapter[M]) -> None:
+        self._kinds = kinds
+        self._messages: queue.SimpleQueue[M] = queue.SimpleQueue()
         self.closed = False
         self._thread = threading.Thread(target=self._read, args=(descriptor,), daemon=True)
         self._thread.start()
@@ -32,17 +42,23 @@ class Inbox:
             while chunk := os.read(descriptor, 1 << 16):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    self._messages.put(orjson.loads(line))
+                    self._put(line)
         self.closed = True
 
-    def take(self) -> list[Message]:
+    def _put(self, line: bytes) -> None:
+        try:
+            self._messages.put(self._kinds.validate_json(line))
+        except ValidationError as error:
+            log.warning("a message that can't be read", extra={"line": line[:200], "error": str(error)})
+
+    def take(self) -> list[M]:
         """What has come since."""
         out = []
         while not self._messages.empty():
             out.append(self._messages.get())
         return out
 
-    def wait(self, timeout: float | None) -> Message | None:
+    def wait(self, timeout: float | None) -> M | None:
         """The next message, or None if none comes in time."""
         try:
             return self._messages.get(timeout=timeout)
@@ -54,17 +70,22 @@ class Inbox:
         self._thread.join(2.0)
 
 
-def child_channel() -> tuple[Inbox, int]:
+def child_channel() -> tuple[Inbox[ToChild], int]:
     """For a child: its inbox, and the descriptor its messages go to.
 
     Standard output is pointed at standard error, so that no library can print into the channel.
     """
     out = os.dup(1)
     os.dup2(2, 1)
-    return Inbox(0), out
+    return Inbox(0, TO_CHILD), out
+
+
+def line_of(message: Message) -> bytes:
+    """A message as it goes over the stream."""
+    return message.model_dump_json().encode() + b"\n"
 
 
 def tell(descriptor: int, message: Message) -> None:
     """Writes one message; a supervisor that is gone is noticed by the inbox."""
     with contextlib.suppress(OSError):
-        os.write(descriptor, orjson.dumps(message) + b"\n")
+        os.write(descriptor, line_of(message))

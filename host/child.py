@@ -9,9 +9,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 
-import orjson
-
-from infaas.host.channel import Inbox, Message
+from infaas.host.channel import Inbox, line_of
+from infaas.host.messages import FROM_CHILD, FromChild, Message
 
 STOP_S = 10.0
 
@@ -41,7 +40,7 @@ class Child:
                 os.sched_setaffinity(self._process.pid, self.cores)
         self._stdin = self._process.stdin
         self._stdout = self._process.stdout
-        self._inbox = Inbox(self._stdout.fileno())
+        self._inbox = Inbox(self._stdout.fileno(), FROM_CHILD)
         self.tell(order)
 
     @property
@@ -52,10 +51,10 @@ class Child:
     def tell(self, message: Message) -> None:
         """Sends a message; a child that is gone is noticed by `status`."""
         with contextlib.suppress(OSError, ValueError):
-            self._stdin.write(orjson.dumps(message) + b"\n")
+            self._stdin.write(line_of(message))
             self._stdin.flush()
 
-    def heard(self) -> list[Message]:
+    def heard(self) -> list[FromChild]:
         """What it has said since."""
         return self._inbox.take()
 

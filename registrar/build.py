@@ -29,15 +29,15 @@ import psutil
 
 from infaas.bus.repository import Repository
 from infaas.engines import engine
-from infaas.host.channel import Inbox, Message, child_channel, tell
+from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.messages import Build as Order
+from infaas.host.messages import Failed, Finished, Measured, Message, ToChild
 from infaas.host.process import Stop, run_service
 from infaas.registrar.memory import peak_bytes
 from infaas.registrar.profiler import measure
-from infaas.schemas import metadata
 from infaas.schemas.errors import InfaasError
-from infaas.schemas.metadata import Variant
+from infaas.schemas.metadata import Built
 from infaas.schemas.oip import Array
-from infaas.schemas.profile import BatchPoint
 
 ORDER_S = 10.0
 GENERATE_S = 1800.0
@@ -55,13 +55,11 @@ class Build:
         descriptor: where it listens.
     """
 
-    def __init__(self, order: Message, inbox: Inbox, descriptor: int) -> None:
-        variant = metadata.decode(order["variant"].encode())
-        assert isinstance(variant, Variant)
-        self._variant, self._inbox, self._descriptor = variant, inbox, descriptor
-        self._done = {int(b): BatchPoint.model_validate(p) for b, p in order["done"].items()}
-        self._repository = Repository(order["repository_url"] or None)
-        self._cache = Path(order["cache_dir"])
+    def __init__(self, order: Order, inbox: Inbox[ToChild], descriptor: int) -> None:
+        self._variant, self._worker, self._done = order.variant, order.worker, order.done
+        self._inbox, self._descriptor = inbox, descriptor
+        self._repository = Repository(order.repository_url or None)
+        self._cache = Path(order.cache_dir)
 
     def run(self) -> None:
         """Makes, checks, measures.
@@ -76,10 +74,19 @@ class Build:
         with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-") as folder:
             artifact, sample = Path(folder) / "artifact", Path(folder) / "sample.npz"
             found = self._generate(source, validation, artifact, sample)
-            for outcome in ("not_applicable", "failed"):
-                if outcome in found:
-                    self._say({"said": outcome, "reason": found[outcome]})
-                    return
+            if "not_applicable" in found:
+                self._finish(
+                    Built(
+                        variant=self._variant.variant,
+                        worker=self._worker,
+                        outcome="not_applicable",
+                        reason=found["not_applicable"],
+                    )
+                )
+                return
+            if "failed" in found:
+                self._say(Failed(reason=found["failed"]))
+                return
             names = [spec.name for spec in self._variant.contract.inputs]
             with np.load(sample, allow_pickle=False) as rows:
                 self._measure(artifact, {name: rows[f"arr_{i}"] for i, name in enumerate(names)}, found)
@@ -122,22 +129,26 @@ class Build:
         loaded.run({spec.name: rows[spec.name][:1] for spec in variant.contract.inputs})
         load_ms = (time.perf_counter() - start) * 1000.0
         for point in measure(loaded, variant.contract, rows, max_batch=recipe.max_batch, done=self._done):
-            self._say({"said": "point", **point.model_dump()})
+            self._say(Measured(point=point))
             if self._inbox.closed:
                 return  # nobody listens any more
         peak = peak_bytes() + CLIENT_BYTES  # before the artifact is read, which serving never does
         content = artifact.read_bytes()
-        self._say(
-            {
-                "said": "built",
-                "artifact_digest": self._repository.put(content),
-                "size_bytes": len(content),
-                "load_ms": load_ms,
-                "peak_memory_bytes": peak,
-                "accuracy": found["accuracy"],
-                "agreement": found["agreement"],
-            }
+        built = Built(
+            variant=variant.variant,
+            worker=self._worker,
+            outcome="built",
+            artifact_digest=self._repository.put(content),
+            size_bytes=len(content),
+            load_ms=load_ms,
+            peak_memory_bytes=peak,
+            accuracy=found["accuracy"],
+            agreement=found["agreement"],
         )
+        self._finish(built)
+
+    def _finish(self, built: Built) -> None:
+        self._say(Finished(built=built))
 
     def _say(self, message: Message) -> None:
         tell(self._descriptor, message)
@@ -156,12 +167,12 @@ def main(_: Stop) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     inbox, descriptor = child_channel()
     order = inbox.wait(ORDER_S)
-    if order is None:
+    if not isinstance(order, Order):
         return
     try:
         Build(order, inbox, descriptor).run()
     except (InfaasError, OSError, subprocess.TimeoutExpired) as error:
-        tell(descriptor, {"said": "failed", "reason": f"{type(error).__name__}: {error}"})
+        tell(descriptor, Failed(reason=f"{type(error).__name__}: {error}"))
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
  2. `select()` each.
  3. Produce to the variant's partition, or a rejection to the reply address.
  4. A delivery that failed: select again; after three, the answer is `failed`.
- 5. A confirmed one is done: the partition's contiguous frontier advances.
- 6. Commit the frontiers every 100 ms.
+ 5. A confirmed one is done: the partition's progress advances.
+ 6. Commit how far each is done every 100 ms.
  7. On revoke: intake of those partitions has stopped; wait at most 2 s for what is in flight, commit, give up.
  8. On lost: drop, never commit.
  9. A fatal producer error ends the process; its supervisor starts it again.
@@ -18,7 +18,6 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from zlib import crc32
 
@@ -40,7 +39,7 @@ from infaas.router.load import Load
 from infaas.router.policy import Dispatch, Query, Reject, Scene, partition_of, select
 from infaas.router.settings import RouterSettings
 from infaas.schemas import decisions
-from infaas.schemas.errors import BadReplyAddress, InfaasError, QueueFull
+from infaas.schemas.errors import BadReplyAddress, InfaasError
 from infaas.schemas.headers import HeaderList, ReplyAddress, travel_headers
 from infaas.schemas.metadata import Variant
 from infaas.schemas.reports import Backlog, RouterReport, VariantWanted, WorkerReport
@@ -248,7 +247,14 @@ class Router:
                 self._again(incoming, str(delivery.error))
 
         try:
-            self._produce(topic, travel.query_id, incoming.record.value, headers, partition, confirmed)
+            self._outbox.send(
+                topic,
+                key=travel.query_id,
+                value=incoming.record.value,
+                headers=headers,
+                partition=partition,
+                on_done=confirmed,
+            )
         except InfaasError as error:
             self._close_view(seen)
             if not offline:
@@ -260,23 +266,6 @@ class Router:
         self.dispatched += 1
         if incoming.objective.explain or crc32(travel.query_id.encode()) < self._own.sample * 2**32:
             self._explain(incoming, decision, scene, eligible)
-
-    def _produce(
-        self,
-        topic: str,
-        key: str,
-        value: bytes,
-        headers: HeaderList,
-        partition: int,
-        on_done: Callable[[Delivery], None],
-    ) -> None:
-        while True:
-            try:
-                self._outbox.send(topic, key=key, value=value, headers=headers, partition=partition, on_done=on_done)
-            except QueueFull:
-                self._outbox.poll(0.01)
-            else:
-                return
 
     def _choose_partition(self, variant: str, topic: str, decision: Dispatch, salt: str) -> int:
         count, asked_at = self._partitions.get(topic, (0, 0.0))
@@ -347,13 +336,7 @@ class Router:
             self._close_view(seen)
             self._intake.done(record)
 
-        while True:
-            try:
-                self._sender.send(reply, done)
-            except QueueFull:
-                self._outbox.poll(0.01)
-            else:
-                return
+        self._sender.send(reply, done)
 
     def _explain(
         self, incoming: Incoming, decision: Dispatch | Reject, scene: Scene, eligible: tuple[Servable, ...]

@@ -22,7 +22,7 @@ from infaas.bus.refusals import refusal
 from infaas.bus.replies import ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.span import SpanReader
-from infaas.schemas.errors import BadInput, DeliveryFailed, InfaasError, PayloadTooLarge, QueueFull
+from infaas.schemas.errors import BadInput, DeliveryFailed, InfaasError, PayloadTooLarge
 from infaas.schemas.headers import parse_travel, travel_headers
 from infaas.schemas.topics import QUERIES
 
@@ -88,15 +88,10 @@ class Returns:
         headers = travel_headers(
             replace(travel, attempt=travel.attempt + 1, excluded=excluded, mark=""), record.headers
         )
-        while True:
-            try:
-                self._outbox.send(self._queries, key=record.key, value=record.value, headers=headers, on_done=confirmed)
-                return
-            except QueueFull:
-                self._outbox.poll(0.01)
-            except PayloadTooLarge:
-                self._refuse(record, settled)
-                return
+        try:
+            self._outbox.send(self._queries, key=record.key, value=record.value, headers=headers, on_done=confirmed)
+        except PayloadTooLarge:
+            self._refuse(record, settled)
 
     def _refuse(self, record: Record, settled: Callable[[], None]) -> None:
         """With its headers grown it no longer fits where it came from: the caller is told."""

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
-from typing import Any
+from typing import assert_never
 
 from infaas.host.child import Child
+from infaas.host.messages import (
+    Alive,
+    BatchBegan,
+    BatchEnded,
+    Failed,
+    Finished,
+    FromChild,
+    Measured,
+    Ready,
+    Refused,
+    Released,
+    Stats,
+    Stopped,
+    Taken,
+)
 from infaas.schemas.metadata import Built, ProfilePoint, Record, Variant
-from infaas.schemas.profile import BatchPoint
 
+log = logging.getLogger(__name__)
 MODULE = "infaas.registrar.build"
 MEMORY_BYTES = 1 << 30
 """Accounted for a build, whose need nobody knows before it has run."""
@@ -59,7 +75,7 @@ class Building:
             self._tries += 1
             self.child = self._launch()
             return
-        self._end("failed", f"the build ended with status {status}, {self._tries} times")
+        self._fail(f"the build ended with status {status}, {self._tries} times")
 
     def end(self) -> None:
         """Ends the child now; nothing is written."""
@@ -67,22 +83,24 @@ class Building:
             self.child.kill()
             self.child = None
 
-    def _hear(self, message: dict[str, Any]) -> None:
-        match message.pop("said"):
-            case "point":
-                point = BatchPoint.model_validate(message)
-                self._write(ProfilePoint(variant=self.variant.variant, worker=self._worker, point=point))
-            case "built":
-                self._end("built", "", **message)
-            case "not_applicable":
-                self._end("not_applicable", message["reason"])
-            case "failed":
-                self._end("failed", message["reason"])
+    def _hear(self, message: FromChild) -> None:
+        match message:
+            case Measured():
+                self._write(ProfilePoint(variant=self.variant.variant, worker=self._worker, point=message.point))
+            case Finished():
+                self._end(message.built)
+            case Failed():
+                self._fail(message.reason)
+            case Alive():
+                pass
+            case Ready() | BatchBegan() | BatchEnded() | Stats() | Taken() | Released() | Refused() | Stopped():
+                log.warning("a build spoke as an instance", extra={"said": message.said})
+            case _ as never:
+                assert_never(never)
 
-    def _end(self, outcome: str, reason: str, **found: Any) -> None:
+    def _fail(self, reason: str) -> None:
+        self._end(Built(variant=self.variant.variant, worker=self._worker, outcome="failed", reason=reason))
+
+    def _end(self, built: Built) -> None:
         self.done = True
-        self._write(
-            Built.model_validate(
-                {"variant": self.variant.variant, "worker": self._worker, "outcome": outcome, "reason": reason, **found}
-            )
-        )
+        self._write(built)

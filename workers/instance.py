@@ -6,31 +6,51 @@ Each step:
  3. Answer what is past its deadline with `expired`, what can't be decoded or does not fit the contract with `failed`.
  4. Form a batch of the rest and tell the supervisor how far it takes; run it.
  5. Produce the replies; a confirmed one marks its record as done.
- 6. Commit each partition's contiguous frontier every 100 ms, and before it is released.
+ 6. Commit how far each partition is done every 100 ms, and before it is released.
 
 Invariant: a commit never passes a record without a confirmed reply or dead letter.
 """
 
 from __future__ import annotations
 
-import os
+import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.dead_letters import DeadLetters
-from infaas.bus.frontier import Frontier
 from infaas.bus.outbox import Outbox
+from infaas.bus.progress import Progress, start
 from infaas.bus.record import Record
 from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit, WorkQueue
 from infaas.engines import Engine, engine
-from infaas.host.channel import Inbox, Message, tell
+from infaas.host.channel import Inbox, tell
+from infaas.host.messages import (
+    BatchBegan,
+    BatchEnded,
+    Build,
+    LastBatch,
+    Message,
+    PartitionAt,
+    Ready,
+    Refused,
+    Release,
+    Released,
+    Serve,
+    Stats,
+    Stop,
+    Take,
+    Taken,
+    ToChild,
+)
+from infaas.host.messages import Counters as CountersSaid
 from infaas.schemas import oip
-from infaas.schemas.errors import BadTensor, InfaasError, OffsetLost, QueueFull
+from infaas.schemas.errors import BadTensor, InfaasError, OffsetLost
 from infaas.schemas.metadata import Variant
 from infaas.workers import poison
 from infaas.workers.batching import Waiting, choose
@@ -38,6 +58,7 @@ from infaas.workers.partition import Partition
 from infaas.workers.poison import HELD, Death, Mark
 from infaas.workers.work import Ran, Replies, Work
 
+log = logging.getLogger(__name__)
 IDLE_S = 0.01
 COMMIT_EVERY_S = 0.1
 STATS_EVERY_S = 0.05
@@ -75,7 +96,14 @@ class Instance:
     """
 
     def __init__(
-        self, *, settings: BusSettings, variant: Variant, worker: str, number: int, inbox: Inbox, descriptor: int
+        self,
+        *,
+        settings: BusSettings,
+        variant: Variant,
+        worker: str,
+        number: int,
+        inbox: Inbox[ToChild],
+        descriptor: int,
     ) -> None:
         name = f"{worker}-{variant.variant}-{number}"
         self._variant, self._worker, self._number = variant, worker, number
@@ -103,7 +131,7 @@ class Instance:
         recipe = self._variant.recipe
         self._engine.load(path, platform=recipe.platform, cores=recipe.cores)
         self._engine.run({s.name: _zeros(s.datatype, s.shape) for s in self._variant.contract.inputs})
-        self._say({"said": "ready", "pid": os.getpid()})
+        self._say(Ready())
 
     def step(self) -> None:
         """One iteration of the loop."""
@@ -135,15 +163,20 @@ class Instance:
 
     # ---- what the supervisor says
 
-    def _obey(self, message: Message) -> None:
-        match message["do"]:
-            case "take":
-                death = message.get("death")
-                self._start(message["partition"], Death(**death) if death else None, others=message["others"])
-            case "release":
-                self._release(message["partition"])
-            case "stop":
+    def _obey(self, message: ToChild) -> None:
+        match message:
+            case Take():
+                before = message.death
+                death = None if before is None else Death(before.worker, before.furthest)
+                self._start(message.partition, death, others=message.others)
+            case Release():
+                self._release(message.partition)
+            case Stop():
                 self.stopping = True
+            case Serve() | Build():
+                log.warning("a second order is ignored")
+            case _ as never:
+                assert_never(never)
 
     def _start(self, partition: int, death: Death | None, *, others: bool) -> None:
         """Begins a partition of both topics, where the owner before had committed."""
@@ -151,7 +184,7 @@ class Instance:
         for topic in self._topics:
             commit = self._queue.committed(topic, [partition])[partition]
             low, _ = self._queue.watermarks(topic, partition)
-            offset = low if commit.offset is None else max(low, commit.offset)
+            offset = start(commit.offset, low)
             # How far it had taken is told of online work alone; of offline work nobody knows.
             last = death if death is None or topic == self._topics[0] else Death(death.worker)
             how = poison.start(offset, Mark.parse(commit.metadata), last, worker=self._worker, others=others)
@@ -162,15 +195,15 @@ class Instance:
             if mark is not None or (Mark.parse(commit.metadata) and not refusing):
                 self._queue.commit({(topic, partition): (offset, str(mark or ""))}, wait=True)
         if refusing:
-            self._say({"said": "refused", "partition": partition})
+            self._say(Refused(partition=partition))
             return
         for topic, offset, how, _ in begun:
-            part = Partition(topic, partition, Frontier(offset), how, offset, offset, offline=topic == self._topics[1])
+            part = Partition(topic, partition, Progress(offset), how, offset, offline=topic == self._topics[1])
             self._parts[part.place] = part
             self._queue.assign(topic, partition, offset)
             if part.offline and self._offline_paused:
                 self._queue.pause(topic, [partition])
-        self._say({"said": "taken", "partition": partition})
+        self._say(Taken(partition=partition))
 
     def _release(self, partition: int) -> None:
         for topic in self._topics:
@@ -184,7 +217,7 @@ class Instance:
             queue.clear()
             queue.extend(kept)
         if not any((topic, partition) in self._parts for topic in self._topics):
-            self._say({"said": "released", "partition": partition})
+            self._say(Released(partition=partition))
 
     def _finish_releases(self) -> None:
         """A partition is released when the batch in hand is confirmed and committed."""
@@ -195,7 +228,7 @@ class Instance:
             self._commit(parts, wait=True)
             for part in parts:
                 del self._parts[part.place]
-            self._say({"said": "released", "partition": partition})
+            self._say(Released(partition=partition))
 
     # ---- records in
 
@@ -224,16 +257,16 @@ class Instance:
         """A position that is no longer in the topic was committed by somebody else: go on at the low watermark."""
         for part in self._parts.values():
             low, _ = self._queue.watermarks(*part.place)
-            if part.frontier.taken < low:
+            if part.progress.taken < low:
                 self._queue.unassign(*part.place)
-                part.frontier = Frontier(low)
+                part.progress = Progress(low)
                 self._queue.assign(*part.place, low)
 
     def _accept(self, record: Record) -> None:
         part = self._parts.get((record.topic, record.partition))
-        if part is None or part.releasing or record.offset < part.frontier.taken:
+        if part is None or part.releasing or record.offset < part.progress.taken:
             return
-        part.frontier.add(record.offset)
+        part.progress.add(record.offset)
         self.counters.arrived += 1
         try:
             work = Work.of(record)
@@ -327,9 +360,9 @@ class Instance:
         first = work.record.offset == part.begin
         how = part.start if first else poison.Start(part.start.alone_until)
         mark = Mark(work.record.offset, how.deaths, how.first_worker)
-        if part.frontier.position == work.record.offset:
+        if part.progress.position == work.record.offset:
             self._queue.commit({part.place: (work.record.offset, str(mark))}, wait=True)
-            part.committed = work.record.offset
+            part.progress.committed(work.record.offset)
         self._run_batch([work], alone=True)
 
     def _run_batch(self, batch: list[Work], *, alone: bool = False) -> None:
@@ -338,18 +371,17 @@ class Instance:
         rows = sum(work.rows for work in batch)
         expected = profile.latency_ms(rows)
         self._say(
-            {
-                "said": "batch",
-                "limit_ms": max(SLOW_FLOOR_MS, SLOW_FACTOR * expected),
-                "alone": alone,
-                "furthest": {str(p.partition): p.frontier.taken for p in self._parts.values() if not p.offline},
-            }
+            BatchBegan(
+                limit_ms=max(SLOW_FLOOR_MS, SLOW_FACTOR * expected),
+                alone=alone,
+                furthest={p.partition: p.progress.taken for p in self._parts.values() if not p.offline},
+            )
         )
         began = time.perf_counter()
         began_ms = self._clock.now_ms()
         outcome = self._infer(batch)
         took = (time.perf_counter() - began) * 1000.0
-        self._say({"said": "idle"})
+        self._say(BatchEnded())
         done_ms = self._clock.now_ms()
         self._count(batch, took, expected)
         for work, found in zip(batch, outcome, strict=True):
@@ -396,49 +428,49 @@ class Instance:
     # ---- replies, commits, words
 
     def _send(self, work: Work, reply: Reply) -> None:
-        while True:
-            try:
-                self._sender.send(reply, lambda: self._done(work.record))
-            except QueueFull:
-                self._outbox.poll(0.01)
-            else:
-                return
+        self._sender.send(reply, lambda: self._done(work.record))
 
     def _done(self, record: Record) -> None:
         part = self._parts.get((record.topic, record.partition))
         if part is not None:
-            part.frontier.done(record.offset)
+            part.progress.done(record.offset)
 
     def _commit(self, parts: list[Partition], *, wait: bool) -> None:
-        moved = {p.place: p for p in parts if p.frontier.position > p.committed}
+        moved = {p.place: (p, to) for p in parts if (to := p.progress.uncommitted) is not None}
         if moved:
-            self._queue.commit({at: (p.frontier.position, "") for at, p in moved.items()}, wait=wait)
-            for part in moved.values():
-                part.committed = part.frontier.position
+            self._queue.commit({at: (to, "") for at, (_, to) in moved.items()}, wait=wait)
+            for part, to in moved.values():
+                part.progress.committed(to)
 
     def _stats(self) -> None:
         c = self.counters
-        positions = [
-            (p.partition, max(self._queue.end(*p.place), p.frontier.taken), p.frontier.position)
+        positions = tuple(
+            PartitionAt(
+                partition=p.partition,
+                end=max(self._queue.end(*p.place), p.progress.taken),
+                completed=p.progress.position,
+            )
             for p in self._parts.values()
             if not p.offline
-        ]
-        offline = sum(p.frontier.pending for p in self._parts.values() if p.offline)
+        )
         queued = sorted(c.queue_ms)
-        said = {
-            "said": "stats",
-            "arrived": c.arrived,
-            "answered": c.answered,
-            "expired": c.expired,
-            "failed": c.failed,
-            "batches": c.batches,
-            "busy_ms": c.busy_ms,
-            "batch_size_sum": c.batch_size_sum,
-            "last": [c.last_batch_ms, c.last_batch_queries, c.last_expected_ms],
-            "positions": positions,
-            "offline": offline,
-            "queue_ms_p99": queued[int(0.99 * (len(queued) - 1))] if queued else 0.0,
-        }
+        said = Stats(
+            counters=CountersSaid(
+                arrived=c.arrived,
+                answered=c.answered,
+                expired=c.expired,
+                failed=c.failed,
+                batches=c.batches,
+                busy_ms=c.busy_ms,
+                batch_size_sum=c.batch_size_sum,
+                queue_ms_p99=queued[int(0.99 * (len(queued) - 1))] if queued else 0.0,
+            ),
+            last=LastBatch(took_ms=c.last_batch_ms, queries=c.last_batch_queries, expected_ms=c.last_expected_ms)
+            if c.last_batch_queries
+            else None,
+            positions=positions,
+            offline=sum(p.progress.pending for p in self._parts.values() if p.offline),
+        )
         if said != self._said:
             self._said = said
             self._say(said)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from infaas.bus.frontier import Frontier
+from infaas.bus.progress import Progress
 from infaas.workers.poison import Start
 
 
@@ -14,11 +14,10 @@ class Partition:
 
     topic: str
     partition: int
-    frontier: Frontier
+    progress: Progress
     start: Start
     begin: int
     """Where this owner began: `start.deaths` are those of the record there."""
-    committed: int
     offline: bool = False
     releasing: bool = False
 

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import assert_never
 
 import psutil
 
 from infaas.host.child import Child
+from infaas.host.messages import (
+    Alive,
+    BatchBegan,
+    BatchEnded,
+    DeathBefore,
+    Failed,
+    Finished,
+    FromChild,
+    Measured,
+    Ready,
+    Refused,
+    Release,
+    Released,
+    Stats,
+    Stop,
+    Stopped,
+    Take,
+    Taken,
+)
 from infaas.policy.capacity import capacity
 from infaas.schemas import metadata
 from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
@@ -18,6 +38,7 @@ from infaas.store.view import View
 from infaas.workers.monitor import Observed
 from infaas.workers.ownership import Ownership
 
+log = logging.getLogger(__name__)
 CRASHES, CRASH_WINDOW_S = 3, 60.0
 ALONE_CRASHES = 8
 """Crashes while a record ran alone are the record's fault, not the instance's; but not for ever."""
@@ -33,7 +54,7 @@ class Progress:
     overdue_at: float | None = None
     alone: bool = False
     furthest: dict[int, int] = field(default_factory=dict)
-    stats: dict[str, Any] = field(default_factory=dict)
+    stats: Stats | None = None
     heard_at: float = 0.0
     """When the stats were heard, monotonic s."""
 
@@ -130,9 +151,9 @@ class Running:
     def slot(self) -> None:
         """One slot of the monitor; writes the fact if the state changes."""
         now, stats = time.monotonic(), self._progress.stats
-        if self.state not in SERVING or not stats:
+        if self.state not in SERVING or stats is None:
             return
-        arrived = stats["arrived"]
+        arrived = stats.counters.arrived
         rate = (arrived - self._slot_arrived) / max(1e-3, now - self._slot_at)
         self._slot_at, self._slot_arrived = now, arrived
         self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=capacity(self.profile, None))
@@ -143,7 +164,6 @@ class Running:
     def report(self) -> InstanceReport:
         """Its part of the worker's report."""
         stats = self._progress.stats
-        plain = ("arrived", "answered", "expired", "failed", "batches", "busy_ms", "batch_size_sum", "queue_ms_p99")
         return InstanceReport(
             variant=self.variant.variant,
             instance=self.me.instance,
@@ -154,7 +174,7 @@ class Running:
             memory_bytes=self._memory(),
             positions=self.backlog().positions,
             age_ms=self._progress.age_ms,
-            **{name: stats[name] for name in plain if name in stats},
+            **(stats.counters.model_dump() if stats else {}),
         )
 
     @property
@@ -169,8 +189,8 @@ class Running:
             instance=self.me.instance,
             query_ms=round(self.query_ms, 4),
             positions=tuple(
-                Position(partition=p, end=end, completed=completed)
-                for p, end, completed in self._progress.stats.get("positions", ())
+                Position(partition=at.partition, end=at.end, completed=at.completed)
+                for at in (self._progress.stats.positions if self._progress.stats else ())
             ),
             age_ms=self._progress.age_ms,
         )
@@ -184,40 +204,48 @@ class Running:
     def ask_to_stop(self) -> None:
         """Tells the child to finish; `end` makes sure of it."""
         if self.child is not None:
-            self.child.tell({"do": "stop"})
+            self.child.tell(Stop())
 
     # ---- the child
 
-    def _hear(self, message: dict[str, Any]) -> None:
+    def _hear(self, message: FromChild) -> None:
         own, progress = self.ownership, self._progress
-        match message["said"]:
-            case "ready":
+        match message:
+            case Ready():
                 self.state = "draining" if self.draining else "active"
                 self._fact()
-            case "batch":
-                progress.overdue_at = time.monotonic() + message["limit_ms"] / 1000.0
-                progress.alone = message["alone"]
-                progress.furthest = {int(p): furthest for p, furthest in message["furthest"].items()}
-            case "idle":
+            case BatchBegan():
+                progress.overdue_at = time.monotonic() + message.limit_ms / 1000.0
+                progress.alone = message.alone
+                progress.furthest = dict(message.furthest)
+            case BatchEnded():
                 progress.overdue_at, progress.alone = None, False
-            case "stats":
+            case Stats():
                 self._take_stats(message)
-            case "released":
-                own.release(message["partition"])
-                self._released_by.pop(message["partition"], None)
+            case Released():
+                own.release(message.partition)
+                self._released_by.pop(message.partition, None)
                 self._fact()
-            case "refused":
-                own.refuse(message["partition"])
+            case Refused():
+                own.refuse(message.partition)
                 self._fact()
-            case "failed":
-                self.reason = message["reason"]
+            case Failed():
+                self.reason = message.reason
+            case Taken() | Alive() | Stopped():
+                pass
+            case Measured() | Finished():
+                log.warning("an instance spoke as a build", extra={"said": message.said})
+            case _ as never:
+                assert_never(never)
 
-    def _take_stats(self, stats: dict[str, Any]) -> None:
+    def _take_stats(self, stats: Stats) -> None:
         self._progress.stats, self._progress.heard_at = stats, time.monotonic()
-        took, queries, expected = stats["last"]
-        if stats["batches"] != self._batches and queries:
-            self._batches = stats["batches"]
-            self._observed = self._observed.observe(batch_ms=took, queries=queries, expected_ms=expected)
+        last, batches = stats.last, stats.counters.batches
+        if last is not None and batches != self._batches:
+            self._batches = batches
+            self._observed = self._observed.observe(
+                batch_ms=last.took_ms, queries=last.queries, expected_ms=last.expected_ms
+            )
 
     def _ended(self, status: int) -> None:
         assert self.child is not None
@@ -277,10 +305,10 @@ class Running:
         own = self.ownership
         for partition in own.grants():
             death = own.death_before(view, partition)
-            how = None if death is None else {"worker": death.worker, "furthest": death.furthest}
-            self.child.tell({"do": "take", "partition": partition, "death": how, "others": others})
+            before = None if death is None else DeathBefore(worker=death.worker, furthest=death.furthest)
+            self.child.tell(Take(partition=partition, death=before, others=others))
         for partition in own.surplus(view, draining=self.draining):
-            self.child.tell({"do": "release", "partition": partition})
+            self.child.tell(Release(partition=partition))
             self._released_by[partition] = time.monotonic() + DRAIN_S
         changed = own.give_back()
         if not self.draining:
@@ -288,7 +316,7 @@ class Running:
         if changed:
             self._fact()
         if self.draining and not own.holding:
-            self.child.tell({"do": "stop"})
+            self.child.tell(Stop())
 
     def _fact(self) -> None:
         self._sequence += 1

@@ -8,8 +8,8 @@ from pathlib import Path
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.host.channel import child_channel, tell
+from infaas.host.messages import Failed, Serve, Stopped
 from infaas.host.process import Stop, run_service
-from infaas.schemas import metadata
 from infaas.schemas.errors import InfaasError
 from infaas.workers.instance import Instance
 
@@ -20,28 +20,27 @@ def main(stop: Stop) -> None:
     """Serves until it is told to stop, or its supervisor is gone."""
     inbox, descriptor = child_channel()
     order = inbox.wait(START_S)
-    if order is None:
+    if not isinstance(order, Serve):
         return
-    variant = metadata.decode(order["variant"].encode())
-    assert isinstance(variant, metadata.Variant)
+    variant = order.variant
     instance = Instance(
         settings=BusSettings(),
         variant=variant,
-        worker=order["worker"],
-        number=order["instance"],
+        worker=order.worker,
+        number=order.instance,
         inbox=inbox,
         descriptor=descriptor,
     )
     try:
         assert variant.artifact_digest is not None
-        instance.load(Repository(order["repository_url"]).fetch(variant.artifact_digest, Path(order["cache_dir"])))
+        instance.load(Repository(order.repository_url).fetch(variant.artifact_digest, Path(order.cache_dir)))
     except InfaasError as error:
-        tell(descriptor, {"said": "failed", "reason": str(error), "code": error.code})
+        tell(descriptor, Failed(reason=str(error), code=error.code))
         raise
     while not (stop or inbox.closed or instance.stopping):
         instance.step()
     instance.close()
-    tell(descriptor, {"said": "stopped"})
+    tell(descriptor, Stopped())
 
 
 if __name__ == "__main__":

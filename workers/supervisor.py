@@ -20,7 +20,7 @@ from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter
 from infaas.host.child import Child
-from infaas.schemas import metadata
+from infaas.host.messages import Build, Serve
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import Fenced
 from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker
@@ -202,13 +202,13 @@ class Supervisor:
         cores = self._admit(variant.recipe.cores, variant.profile.peak_memory_bytes)
         if cores is None:
             return  # until something that drains has ended
-        order = {
-            "variant": metadata.encode(variant).decode(),
-            "worker": self.name,
-            "instance": number,
-            "repository_url": self._own.repository_url,
-            "cache_dir": str(self._own.cache_dir),
-        }
+        order = Serve(
+            variant=variant,
+            worker=self.name,
+            instance=number,
+            repository_url=self._own.repository_url,
+            cache_dir=str(self._own.cache_dir),
+        )
         self._running[variant.variant, number] = Running(
             variant=variant,
             me=Owner(worker=self.name, boot_id=self.boot_id, instance=number),
@@ -222,17 +222,14 @@ class Supervisor:
         cores = self._admit(variant.recipe.cores, MEMORY_BYTES)
         if cores is None:
             return
-        done = {
-            str(b): p.point.model_dump()
-            for b, p in view.profiles.get(variant.variant, {}).items()
-            if p.worker == self.name
-        }
-        order = {
-            "variant": metadata.encode(variant).decode(),
-            "done": done,
-            "repository_url": self._own.repository_url,
-            "cache_dir": str(self._own.cache_dir),
-        }
+        done = {b: p.point for b, p in view.profiles.get(variant.variant, {}).items() if p.worker == self.name}
+        order = Build(
+            variant=variant,
+            worker=self.name,
+            done=done,
+            repository_url=self._own.repository_url,
+            cache_dir=str(self._own.cache_dir),
+        )
         self._builds[variant.variant] = Building(
             variant=variant,
             worker=self.name,
