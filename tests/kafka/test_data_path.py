@@ -174,7 +174,7 @@ def test_killed_and_frozen_instances_lose_nothing(cell):
 @pytest.mark.parametrize("asked", [{"latency_ms": 60_000}, {}], ids=["online", "offline"])
 def test_a_record_that_kills_is_condemned_and_its_neighbours_are_not(cell, monkeypatch, asked):
     """An engine whose process dies of one input: once in a batch, once alone, once more alone, then a dead letter."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(deadly_engine.__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(Path(deadly_engine.__file__).parent), prepend=os.pathsep)
     cell.publish(Repository().put(doubling_model()), engine="deadly")
     cell.until(lambda: (v := cell.table.view().variants.get(VARIANT)) and v.recipe.engine == "deadly", "the variant")
     one = supervisor(cell)
