@@ -35,6 +35,10 @@ QUERIES = Topic(
     "queries", 8, "the caller's, free", "Open Inference Protocol v2 request, JSON or binary", "callers", "routers, replay",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": str(7 * DAY_MS)}, payload="in",
 )  # fmt: skip
+RETURNS = Topic(
+    "returns", 4, "query id", "a query that nobody can run where it was sent, with what travelled", "scaler", "routers",
+    {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, payload="out",
+)  # fmt: skip
 WORK = Topic(
     "work", 4, "query id", "the query's bytes, untouched", "routers", "the variant's instances",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, per_variant=True, payload="out",
@@ -45,7 +49,7 @@ OFFLINE = Topic(
 )  # fmt: skip
 REPLIES = Topic(
     "replies", 64, "query id", "Open Inference Protocol v2 response or {\"error\": ...}", "workers, routers, scaler", "callers",
-    {"retention.ms": str(DAY_MS)}, payload="out",
+    {"message.timestamp.type": "LogAppendTime", "retention.ms": str(DAY_MS)}, payload="out",
 )  # fmt: skip
 REGISTRATIONS = Topic(
     "registrations", 1, "architecture", "RegisterModel, UnregisterModel", "callers", "registrar",
@@ -72,7 +76,7 @@ DEAD_LETTERS = Topic(
 )  # fmt: skip
 
 TOPICS: tuple[Topic, ...] = (
-    QUERIES, WORK, OFFLINE, REPLIES, REGISTRATIONS, METADATA, TELEMETRY, DECISIONS, USAGE, DEAD_LETTERS,
+    QUERIES, RETURNS, WORK, OFFLINE, REPLIES, REGISTRATIONS, METADATA, TELEMETRY, DECISIONS, USAGE, DEAD_LETTERS,
 )  # fmt: skip
 FIXED: tuple[Topic, ...] = tuple(topic for topic in TOPICS if not topic.per_variant)
 
