@@ -1,0 +1,88 @@
+"""What goes with a query from the router to the worker, and back through `returns`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from infaas.schemas.headers.names import (
+    APPENDED_MS,
+    ATTEMPT,
+    DEADLINE,
+    DROP_AFTER,
+    EXCLUDED,
+    MARK,
+    QUERY_ID,
+    REPLY_PARTITION,
+    REPLY_TOPIC,
+    TRAVEL_NAMES,
+)
+from infaas.schemas.headers.reply_address import ReplyAddress
+from infaas.schemas.headers.values import (
+    HeaderList,
+    HeaderMap,
+    Headers,
+    number,
+    number_text,
+    or_infinite,
+    text,
+    value_bytes,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Travel:
+    """What goes with a query from the router to the worker, and back to `queries` when it is returned."""
+
+    query_id: str
+    appended_ms: float
+    deadline_ms: float = math.inf
+    drop_after_ms: float = math.inf
+    attempt: int = 0
+    excluded: tuple[str, ...] = ()
+    mark: str = ""
+    """Why a query that is not strict is served although its objective can't be met."""
+    reply: ReplyAddress = field(default_factory=ReplyAddress)
+
+
+def travel_headers(travel: Travel, original: Headers | None) -> HeaderList:
+    """The caller's headers, with what travels put in place of older travel headers."""
+    out: HeaderList = [(name, value_bytes(value)) for name, value in original or () if name not in TRAVEL_NAMES]
+    out.append((QUERY_ID, travel.query_id.encode()))
+    out.append((APPENDED_MS, number_text(travel.appended_ms)))
+    if not math.isinf(travel.deadline_ms):
+        out.append((DEADLINE, number_text(travel.deadline_ms)))
+    if not math.isinf(travel.drop_after_ms):
+        out.append((DROP_AFTER, number_text(travel.drop_after_ms)))
+    if travel.attempt:
+        out.append((ATTEMPT, str(travel.attempt).encode()))
+    if travel.excluded:
+        out.append((EXCLUDED, ",".join(travel.excluded).encode()))
+    if travel.mark:
+        out.append((MARK, travel.mark.encode()))
+    if travel.reply.topic is not None:
+        out.append((REPLY_TOPIC, travel.reply.topic.encode()))
+    if travel.reply.partition is not None:
+        out.append((REPLY_PARTITION, str(travel.reply.partition).encode()))
+    return out
+
+
+def parse_travel(found: HeaderMap) -> Travel:
+    """Reads what the router wrote with `travel_headers`.
+
+    Raises:
+        BadHeader: naming the header.
+    """
+    return Travel(
+        query_id=text(found.get(QUERY_ID), QUERY_ID),
+        appended_ms=number(found, APPENDED_MS, 0.0, 1e15) or 0.0,
+        deadline_ms=or_infinite(number(found, DEADLINE, 0.0, 1e15)),
+        drop_after_ms=or_infinite(number(found, DROP_AFTER, 0.0, 1e15)),
+        attempt=int(number(found, ATTEMPT, 0.0, 1e6) or 0),
+        excluded=tuple(filter(None, text(found.get(EXCLUDED), EXCLUDED).split(","))),
+        mark=text(found.get(MARK), MARK),
+        reply=ReplyAddress(
+            text(found[REPLY_TOPIC], REPLY_TOPIC) if REPLY_TOPIC in found else None,
+            int(number(found, REPLY_PARTITION, 0.0, 2**31) or 0) if REPLY_PARTITION in found else None,
+        ),
+    )
