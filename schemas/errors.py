@@ -2,8 +2,9 @@
 
 InfaasError
 ├── RetryableError              the same call may succeed later
-│   ├── KafkaUnavailable        no broker answers
+│   ├── KafkaUnavailable        no broker answers, or not yet
 │   ├── DeliveryFailed          a record was not confirmed in time
+│   ├── UnknownTopic            no such topic or partition, as far as the brokers know now
 │   ├── QueueFull               the producer's local queue is full
 │   └── QueryTimeout            no reply came in time
 └── PermanentError              the same call will fail again
@@ -16,7 +17,9 @@ InfaasError
     ├── Rejected                no variant can meet the objective; carries code and suggestion
     ├── Expired                 the deadline passed before it was answered
     ├── InferenceFailed         the engine refused or failed this query
-    ├── PayloadTooLarge
+    ├── PayloadTooLarge         a record above the topic's limit
+    ├── NotAllowed              the broker knows who asks and does not let them
+    ├── KafkaRefused            the broker or its client refuses the call as it is
     ├── Fenced                  a newer leader or boot id exists
     ├── ProducerFatal           the Kafka client can't go on; the process must restart
     ├── OffsetLost              the position asked for is no longer in the topic
@@ -44,7 +47,7 @@ class RetryableError(InfaasError):
 
 
 class KafkaUnavailable(RetryableError):
-    """No broker answers."""
+    """No broker answers, or none that can do it yet."""
 
     code = "kafka_unavailable"
 
@@ -53,6 +56,12 @@ class DeliveryFailed(RetryableError):
     """A record was not confirmed by the broker in time."""
 
     code = "delivery_failed"
+
+
+class UnknownTopic(RetryableError):
+    """No such topic or partition, as far as the brokers know now: it may have been made a moment ago."""
+
+    code = "unknown_topic"
 
 
 class QueueFull(RetryableError):
@@ -136,6 +145,18 @@ class PayloadTooLarge(PermanentError):
     """A record above the topic's limit."""
 
     code = "too_large"
+
+
+class NotAllowed(PermanentError):
+    """The broker knows who asks and does not let them: the rights have to change first."""
+
+    code = "not_allowed"
+
+
+class KafkaRefused(PermanentError):
+    """The broker or its client refuses the call as it is."""
+
+    code = "kafka_refused"
 
 
 class Fenced(PermanentError):
