@@ -32,6 +32,8 @@ InfaasError
 
 from __future__ import annotations
 
+import reprlib
+
 
 class InfaasError(Exception):
     """Any error that this system raises on purpose."""
@@ -207,6 +209,10 @@ class ConfigurationError(PermanentError):
     code = "configuration"
 
 
+_REPR = reprlib.Repr()
+_REPR.maxlevel = 3  # what was found may be nested as deep as JSON can be
+
+
 def _short(value: object) -> str:
-    text = repr(value)
+    text = repr(value[:80]) if isinstance(value, bytes | str) else _REPR.repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

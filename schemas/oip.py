@@ -2,7 +2,8 @@
 
 The binary form is JSON followed by raw little-endian tensors; the length of the JSON stands in the record header
 `inference-header-content-length`, each tensor's in its parameter `binary_data_size`. Tensors are numpy arrays here;
-binary ones are views of the record's bytes and are never copied.
+binary ones are views of the record's bytes and are never copied. Whatever stands in a body, reading it gives a request or
+`BadTensor`, and takes memory in proportion to the body.
 
 Source: https://kserve.github.io/website (Open Inference Protocol v2, binary tensor data extension).
 """
@@ -10,14 +11,17 @@ Source: https://kserve.github.io/website (Open Inference Protocol v2, binary ten
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import orjson
 
-from infaas.schemas.errors import BadTensor
+from infaas.schemas.errors import BadHeader, BadTensor
+from infaas.schemas.headers import CONTENT_LENGTH, text
 
 Array = np.ndarray[Any, Any]
 DATATYPES: Mapping[str, np.dtype[Any]] = {
@@ -36,6 +40,12 @@ DATATYPES: Mapping[str, np.dtype[Any]] = {
 }
 _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _MAX_RANK = 16
+_MAX_SIDE = 2**31 - 1
+"""Of an axis: beyond it no tensor fits a record, and a product of few such axes still is a number numpy can count with."""
+_LENGTH = re.compile(r"[0-9]{1,12}")
+_NUMBERS = frozenset({int, float, bool})
+_MAX_MESSAGE = 2000
+_WHOLE = frozenset({int})
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +81,20 @@ def datatype_of(array: Array) -> str:
     if name is None:
         raise BadTensor("datatype", "one of " + ", ".join(DATATYPES), str(array.dtype))
     return name
+
+
+def json_length(headers: Mapping[str, bytes | str | None]) -> int | None:
+    """The length of the JSON part as a record's headers say it; None = the whole value is JSON.
+
+    Raises:
+        BadHeader: if it is no decimal number.
+    """
+    if CONTENT_LENGTH not in headers:
+        return None
+    found = text(headers[CONTENT_LENGTH], CONTENT_LENGTH)
+    if not _LENGTH.fullmatch(found):
+        raise BadHeader(CONTENT_LENGTH, "a length in bytes, in decimal digits", found)
+    return int(found)
 
 
 def decode_request(value: bytes, json_length: int | None = None) -> InferRequest:
@@ -140,8 +164,9 @@ def encode_response(response: InferResponse, *, binary: bool) -> tuple[bytes, in
 
 
 def encode_error(code: str, message: str, **more: object) -> bytes:
-    """Writes the value of a reply that is not `ok`."""
-    return orjson.dumps({"error": message, "code": code, **{k: v for k, v in more.items() if v is not None}})
+    """Writes the value of a reply that is not `ok`; the message may be anything, such as an engine's."""
+    plain = message[:_MAX_MESSAGE].encode(errors="replace").decode()
+    return orjson.dumps({"error": plain, "code": code, **{k: v for k, v in more.items() if v is not None}})
 
 
 def body_parameters(value: bytes, json_length: int | None = None) -> Mapping[str, Any]:
@@ -156,7 +181,7 @@ def body_parameters(value: bytes, json_length: int | None = None) -> Mapping[str
 
 def _split(value: bytes, json_length: int | None) -> tuple[dict[str, Any], memoryview]:
     if json_length is not None and not 0 < json_length <= len(value):
-        raise BadTensor("inference-header-content-length", f"a length from 1 to {len(value)}", json_length)
+        raise BadTensor(CONTENT_LENGTH, f"a length from 1 to {len(value)}", json_length)
     view = memoryview(value or b"")
     try:
         body = orjson.loads(view if json_length is None else view[:json_length])
@@ -190,9 +215,10 @@ def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, A
                 f"{where}[{i}].name", "text", tensor if not isinstance(tensor, dict) else tensor.get("name")
             )
         name = f"{where}.{tensor['name']}"
-        dtype = DATATYPES.get(tensor.get("datatype"))  # type: ignore[arg-type]
+        datatype = tensor.get("datatype")
+        dtype = DATATYPES.get(datatype) if isinstance(datatype, str) else None
         if dtype is None:
-            raise BadTensor(f"{name}.datatype", "one of " + ", ".join(DATATYPES), tensor.get("datatype"))
+            raise BadTensor(f"{name}.datatype", "one of " + ", ".join(DATATYPES), datatype)
         shape = _shape(tensor.get("shape"), name)
         size = _parameters(tensor, f"{name}.parameters").get("binary_data_size")
         if size is not None:
@@ -209,9 +235,11 @@ def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, A
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:
-    whole = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-    if not whole or len(shape) > _MAX_RANK:
-        raise BadTensor(f"{name}.shape", f"a list of at most {_MAX_RANK} whole numbers from 0", shape)
+    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n <= _MAX_SIDE for n in shape)
+    # numpy counts the axes that are not empty, whatever the others are
+    if not whole or len(shape) > _MAX_RANK or math.prod(n for n in shape if n) > _MAX_SIDE:
+        expected = f"a list of at most {_MAX_RANK} whole numbers from 0, of at most {_MAX_SIDE} elements"
+        raise BadTensor(f"{name}.shape", expected, shape)
     return tuple(shape)
 
 
@@ -227,20 +255,41 @@ def _from_bytes(raw: memoryview, at: int, size: Any, dtype: np.dtype[Any], shape
 def _from_json(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: str) -> Array:
     if not isinstance(data, list):
         raise BadTensor(f"{name}.data", "a list, or binary data with binary_data_size", data)
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        raise BadTensor(f"{name}.data", "rows of one length", "a ragged list") from None
+    flat, kinds = _flat(data, name)
+    if len(flat) != math.prod(shape):
+        raise BadTensor(f"{name}.data", f"{math.prod(shape)} values for shape {list(shape)}", len(flat))
+    array = np.asarray(flat)
     if array.size == 0:
         array = array.astype(dtype)
-    if dtype == np.uint64 and array.dtype.kind == "f":  # numpy takes integers above 2**63 beside others for floats
-        exact = np.asarray(data, dtype=object)
-        array = exact.astype(dtype) if all(type(n) is int and 0 <= n < 2**64 for n in exact.flat) else array
-    if array.dtype.kind not in "biuf" or not np.can_cast(array.dtype, dtype, casting="same_kind"):
+    if array.dtype.kind == "f" and kinds == _WHOLE:  # numpy takes integers above 2**63 beside negative ones for floats
+        array = _exact(flat, dtype, name)
+    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
         array = _cast_integers(array, dtype, name)
-    if array.size != math.prod(shape):
-        raise BadTensor(f"{name}.data", f"{math.prod(shape)} values for shape {list(shape)}", array.size)
     return _within(array, dtype, name).reshape(shape)
+
+
+def _flat(data: list[Any], name: str) -> tuple[list[Any], set[type]]:
+    """The numbers of nested lists, and their kinds: looked at before numpy makes texts as wide as the widest of them all."""
+    level = data
+    for _ in range(_MAX_RANK + 1):
+        kinds = set(map(type, level))
+        if list not in kinds:
+            break
+        if kinds != {list} or len(set(map(len, level))) > 1:
+            raise BadTensor(f"{name}.data", "rows of one length", "a ragged list")
+        level = list(chain.from_iterable(level))
+    else:
+        raise BadTensor(f"{name}.data", f"lists at most {_MAX_RANK} deep", "deeper ones")
+    if not kinds <= _NUMBERS:
+        raise BadTensor(f"{name}.data", "numbers or booleans", next(v for v in level if type(v) not in _NUMBERS))
+    return level, kinds
+
+
+def _exact(flat: list[int], dtype: np.dtype[Any], name: str) -> Array:
+    low, high = min(flat), max(flat)
+    if dtype.kind in "iu" and not np.iinfo(dtype).min <= low <= high <= np.iinfo(dtype).max:
+        raise BadTensor(f"{name}.data", f"values that fit {_NAMES[dtype]}", f"{low} to {high}")
+    return np.array(flat, dtype=dtype)
 
 
 def _cast_integers(array: Array, dtype: np.dtype[Any], name: str) -> Array:
@@ -257,7 +306,12 @@ def _within(array: Array, dtype: np.dtype[Any], name: str) -> Array:
             raise BadTensor(
                 f"{name}.data", f"values from {limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
             )
-    return array.astype(dtype, copy=False)
+    with np.errstate(over="ignore", invalid="ignore"):
+        within = array.astype(dtype, copy=False)
+    if dtype.kind == "f" and not np.isfinite(within).all():
+        limit = float(np.finfo(dtype).max)
+        raise BadTensor(f"{name}.data", f"values from {-limit:g} to {limit:g}", f"{array.min()} to {array.max()}")
+    return within
 
 
 def _encode(
@@ -271,6 +325,10 @@ def _encode(
             data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
             one["parameters"] = {"binary_data_size": len(data)}
             parts.append(data)
+        elif array.dtype.kind == "f" and not np.isfinite(array).all():  # orjson would write null for all three
+            raise BadTensor(
+                f"{field_name}.{name}.data", "finite values in JSON; the binary form holds others", "NaN or infinity"
+            )
         elif array.dtype == np.float16:  # orjson knows no half floats
             one["data"] = np.ascontiguousarray(array, dtype=np.float32).ravel()
         else:
