@@ -1,34 +1,67 @@
 """The broker's clock, as far as this process can know it.
 
 Deadlines are compared on machines whose clocks differ. A delivery report of a `LogAppendTime` topic carries the broker's
-time, and it lies between our send and our report: each report so bounds the difference between the two clocks.
+time, taken between our send and our report: on our monotonic clock each report so bounds the broker's epoch from both sides.
+What several reports allow together is narrower than what one allows. Between reports the bounds widen by what clocks may
+drift, and a report that contradicts them (the broker's clock was set) stands alone. Our wall clock, which may be set at any
+moment, only chooses within the bounds, and is all there is before the first report.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections.abc import Callable
 
-WINDOW = 64
+STAMP_MS = 1.0  # a broker's stamp is cut to whole milliseconds
+DRIFT = 5e-4  # what NTP slews at most; free-running clocks drift a tenth of it
+
+
+def elapsed_s() -> float:
+    """Seconds since some moment, a machine's sleep included where the system can tell."""
+    clock = getattr(time, "CLOCK_BOOTTIME", None)
+    return time.monotonic() if clock is None else time.clock_gettime(clock)
+
+
+def wall_ms() -> float:
+    """Epoch ms on this machine's clock."""
+    return time.time() * 1000.0
 
 
 class BrokerClock:
-    """Local wall clock plus the offset of the quickest of the last delivery reports."""
+    """Epoch time on the broker's clock.
 
-    def __init__(self) -> None:
-        self._seen: deque[tuple[float, float]] = deque(maxlen=WINDOW)
-        self.offset_ms = 0.0
-        """Broker's clock minus ours."""
-        self.error_ms = float("inf")
-        """Half the round trip the offset was read from; infinite until something was read."""
+    Args:
+        monotonic: seconds, never set; `observe` is given moments of it.
+        wall: epoch ms of this machine.
+    """
 
-    def observe(self, sent_ms: float, reported_ms: float, broker_ms: float) -> None:
-        """Takes in one delivery report; all three are epoch ms, the first two on our clock."""
-        self._seen.append(((reported_ms - sent_ms) / 2, broker_ms - (sent_ms + reported_ms) / 2))
-        self.error_ms, offset = min(self._seen)
-        # Within its error the clocks may well be the same, which on one machine they are.
-        self.offset_ms = 0.0 if abs(offset) <= self.error_ms + 1.0 else offset
+    def __init__(self, *, monotonic: Callable[[], float] = elapsed_s, wall: Callable[[], float] = wall_ms) -> None:
+        self.monotonic, self._wall = monotonic, wall
+        self._epoch_ms: float | None = None
+        self._low = self._high = self._at_s = 0.0
+
+    def observe(self, sent_s: float, reported_s: float, broker_ms: float) -> None:
+        """Takes in one delivery report; the first two are moments of `monotonic`."""
+        low, high = broker_ms - reported_s * 1000.0, broker_ms + STAMP_MS - sent_s * 1000.0
+        if self._epoch_ms is not None:
+            drift = max(0.0, reported_s - self._at_s) * 1000.0 * DRIFT
+            narrow = max(low, self._low - drift), min(high, self._high + drift)
+            if narrow[0] <= narrow[1]:
+                low, high = narrow
+        self._low, self._high, self._at_s = low, high, reported_s
+        ours = self._wall() - self.monotonic() * 1000.0
+        self._epoch_ms = min(max(ours, low), high)
+
+    @property
+    def error_ms(self) -> float:
+        """How far off `now_ms` may have been at the last report; infinite until there was one."""
+        return float("inf") if self._epoch_ms is None else self._high - self._low
+
+    @property
+    def offset_ms(self) -> float:
+        """Broker's clock minus our wall clock; 0 until there was a report."""
+        return 0.0 if self._epoch_ms is None else self.now_ms() - self._wall()
 
     def now_ms(self) -> float:
         """Epoch ms on the broker's clock."""
-        return time.time() * 1000.0 + self.offset_ms
+        return self._wall() if self._epoch_ms is None else self.monotonic() * 1000.0 + self._epoch_ms

@@ -2,7 +2,8 @@
 
 Callbacks run in whoever calls `poll` or `flush`, after the client's own poll has returned, one after the other and never one
 inside another. So a callback may send: where the local queue is full, `send` waits for room, and what is reported meanwhile
-is told later. Not thread-safe but for `send`.
+is told later. What has to be tried again is put off with `later`, which counts as pending: an intake that pauses on `pending`
+so bounds it. Not thread-safe but for `send`.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
@@ -38,13 +41,21 @@ class Delivery:
 
 
 class Outbox:
-    """One idempotent producer with bounded queues."""
+    """One idempotent producer with bounded queues.
 
-    def __init__(self, settings: BusSettings, *, client_id: str) -> None:
-        self.clock = BrokerClock()
+    Args:
+        settings: of the cell.
+        client_id: shown by the broker.
+        clock: learns from the delivery reports; None = a new one.
+    """
+
+    def __init__(self, settings: BusSettings, *, client_id: str, clock: BrokerClock | None = None) -> None:
+        self.clock = clock or BrokerClock()
         self._fatal: str | None = None
         self._told: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
         self._telling = False
+        self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._sequence = count()
         self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
 
     def send(
@@ -65,15 +76,15 @@ class Outbox:
         Raises:
             QueueFull: the local queue is full, and `wait` is false.
             PayloadTooLarge: above what any topic takes.
-            DeliveryFailed: the partition is not known; `learn` the topic.
+            UnknownTopic: the partition is not known; `learn` the topic.
             ProducerFatal: the process has to start anew.
         """
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
-        sent_ms = time.time() * 1000.0
+        sent_s = self.clock.monotonic()
 
         def report(error: KafkaError | None, message: Message) -> None:
-            self._report(sent_ms, error, message, on_done)
+            self._report(sent_s, error, message, on_done)
 
         while True:
             try:
@@ -97,11 +108,14 @@ class Outbox:
                 raise ProducerFatal(self._fatal)
 
     def _report(
-        self, sent_ms: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
+        self, sent_s: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
     ) -> None:
         kind, stamp = message.timestamp()
         if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
-            self.clock.observe(sent_ms, time.time() * 1000.0, float(stamp))
+            self.clock.observe(sent_s, self.clock.monotonic(), float(stamp))
+        ours = None if error is None else translate(error)
+        if isinstance(ours, ProducerFatal):
+            self._fatal = str(ours)
         if on_done is not None:
             partition, offset = message.partition(), message.offset()
             delivery = Delivery(
@@ -109,12 +123,16 @@ class Outbox:
                 -1 if partition is None else partition,
                 -1 if offset is None else offset,
                 float(stamp),
-                None if error is None else translate(error),
+                ours,
             )
             self._told.append((on_done, delivery))
 
+    def later(self, delay_s: float, act: Callable[[], None]) -> None:
+        """Has `poll` or `flush` call `act` once, in `delay_s` s at the earliest; it is dropped if the outbox is closed before."""
+        heappush(self._later, (time.monotonic() + delay_s, next(self._sequence), act))
+
     def _tell(self) -> None:
-        """Calls back what was reported; not from within a callback, for whom the one outside goes on."""
+        """Calls back what was reported or is due; not from within a callback, for whom the one outside goes on."""
         if self._telling:
             return
         self._telling = True
@@ -122,8 +140,17 @@ class Outbox:
             while self._told:
                 on_done, delivery = self._told.popleft()
                 on_done(delivery)
+            now = time.monotonic()
+            while self._later and self._later[0][0] <= now:
+                heappop(self._later)[2]()
         finally:
             self._telling = False
+
+    def _idle_s(self, timeout: float) -> float:
+        """How long a poll may wait: not beyond what is due."""
+        if self._told:
+            return 0.0
+        return max(0.0, min(timeout, self._later[0][0] - time.monotonic())) if self._later else timeout
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() == KafkaError._FATAL:
@@ -144,12 +171,12 @@ class Outbox:
         return 0 if found is None or found.error is not None else len(found.partitions)
 
     def poll(self, timeout: float = 0.0) -> None:
-        """Serves delivery reports.
+        """Serves delivery reports, and what was put off until now.
 
         Raises:
             ProducerFatal: the process has to start anew.
         """
-        self._producer.poll(0 if self._told else timeout)
+        self._producer.poll(self._idle_s(timeout))
         self._tell()
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
@@ -173,18 +200,21 @@ class Outbox:
         return done[0]
 
     def flush(self, timeout: float) -> int:
-        """Waits for everything sent, and for what callbacks send; returns how many records are left."""
+        """Waits for everything sent, for what callbacks send, and what is put off; returns how many records are left."""
         deadline = time.monotonic() + timeout
         while True:
-            self._producer.flush(max(0.0, deadline - time.monotonic()))
+            self._producer.flush(self._idle_s(max(0.0, deadline - time.monotonic())))
             self._tell()
-            if not self.pending or time.monotonic() >= deadline:
+            left = deadline - time.monotonic()
+            if not self.pending or left <= 0:
                 return self.pending
+            if not len(self._producer):
+                self._producer.poll(self._idle_s(left))
 
     @property
     def pending(self) -> int:
-        """Records queued or in flight, and reports not yet served."""
-        return len(self._producer) + len(self._told)
+        """Records queued, in flight or put off, and reports not yet served."""
+        return len(self._producer) + len(self._told) + len(self._later)
 
     def close(self, timeout: float = 5.0) -> None:
         """Flushes, then reports what is left as failed."""

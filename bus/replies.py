@@ -1,16 +1,18 @@
 """Replies: checked addresses out, one partition in.
 
-A reply that can't be delivered to its address goes to the default topic, then to the dead letters: it always ends somewhere.
+A reply whose address is wrong goes to the default topic, then to the dead letters; one that no broker takes now is tried
+again. It always ends somewhere, and nothing is done before.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
@@ -20,14 +22,32 @@ from infaas.bus.errors import translate
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
-from infaas.schemas.errors import BadReplyAddress, DeliveryFailed, InfaasError, PayloadTooLarge
-from infaas.schemas.headers import OUTCOME, REASON, REPLY_TO, REPLY_TO_PARTITION, HeaderList, ReplyAddress
+from infaas.schemas.errors import (
+    BadReplyAddress,
+    InfaasError,
+    KafkaUnavailable,
+    PayloadTooLarge,
+    ProducerFatal,
+)
+from infaas.schemas.headers import (
+    OBJECTIVE_MET,
+    OUTCOME,
+    REASON,
+    REPLY_TO,
+    REPLY_TO_PARTITION,
+    HeaderList,
+    ReplyAddress,
+)
 from infaas.schemas.oip import encode_error
 from infaas.schemas.topics import REPLIES
 
 log = logging.getLogger(__name__)
 KNOWN_FOR_S = 30.0
 UNKNOWN_FOR_S = 2.0
+AGAIN_S, AGAIN_MAX_S = 0.05, 1.0  # between attempts, doubled each time
+ASK_S, ASK_AGAIN_S = 0.5, 1.0
+OFFLINE_MS = 300_000.0
+GRACE_MS = 60_000.0
 KAFKA_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
@@ -39,6 +59,17 @@ class Reply:
     address: ReplyAddress
     value: bytes
     headers: HeaderList
+    deadline_ms: float = math.inf
+    """When it should be there, epoch ms on the broker's clock: sent again later than that, it says that it is late."""
+    until_ms: float = math.inf
+    """When nobody wants it any more; infinite = five minutes after it was first sent."""
+
+    def at(self, now_ms: float) -> Reply:
+        """The reply as it is sent at this moment."""
+        if now_ms <= self.deadline_ms or (OBJECTIVE_MET, b"true") not in self.headers:
+            return self
+        headers = [(name, b"false" if name == OBJECTIVE_MET else value) for name, value in self.headers]
+        return replace(self, headers=headers)
 
 
 class ReplyAddresses:
@@ -90,12 +121,61 @@ class ReplyAddresses:
         return found
 
 
-class ReplySender:
-    """Delivers replies: to the address, else to the default topic, else to the dead letters."""
+class TopicSizes:
+    """How many partitions topics have, asked at most once a while each, and without waiting long."""
 
-    def __init__(self, outbox: Outbox, settings: BusSettings, *, dead_letters: DeadLetters) -> None:
-        self._outbox, self._dead = outbox, dead_letters
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._known: dict[str, tuple[int | None, float]] = {}
+
+    def of(self, topic: str) -> int | None:
+        """Partitions of a topic, 0 if there is none of this name; None = no broker answers now."""
+        now = time.monotonic()
+        size, until = self._known.get(topic, (None, 0.0))
+        if now >= until:
+            try:
+                size = self._outbox.learn(topic, ASK_S)
+            except KafkaUnavailable:
+                size = None
+            if len(self._known) > 1000:  # callers choose these names: bounded
+                self._known.clear()
+            self._known[topic] = (size, time.monotonic() + ASK_AGAIN_S)
+        return size
+
+
+@dataclass(slots=True)
+class _Sending:
+    """A reply with where it goes now, and how long it is wanted there."""
+
+    reply: Reply
+    topic: str
+    partition: int | None
+    until_ms: float
+    on_done: Callable[[], None] | None
+    delay_s: float = AGAIN_S
+
+
+class ReplySender:
+    """Delivers replies: to the address, else to the default topic, else to the dead letters.
+
+    1. An address that is wrong (no such topic or partition, not allowed, too large) is given up for the next one.
+    2. A broker that does not answer is asked again, later and later, until nobody wants the reply any more: then it is a
+       dead letter. A reply that goes again after its deadline says so.
+    3. `on_done` comes with the broker's confirmation, of whichever topic; until then nothing may be committed past it.
+
+    Args:
+        outbox: of the service; what is to be sent again counts as pending there.
+        settings: of the cell.
+        dead_letters: the end of the line.
+        grace_ms: how long every reply is tried at least: a caller who is told too late is better off than one who is not told.
+    """
+
+    def __init__(
+        self, outbox: Outbox, settings: BusSettings, *, dead_letters: DeadLetters, grace_ms: float = GRACE_MS
+    ) -> None:
+        self._outbox, self._dead, self._grace_ms = outbox, dead_letters, grace_ms
         self._default = settings.names.of(REPLIES)
+        self._sizes = TopicSizes(outbox)
         self.fallbacks = 0
         """Replies that did not go to their address."""
 
@@ -105,52 +185,93 @@ class ReplySender:
         Raises:
             ProducerFatal: the process has to start anew.
         """
-        self._attempt(reply, reply.address.topic or self._default, reply.address.partition, on_done)
+        now_ms = self._outbox.clock.now_ms()
+        until_ms = now_ms + OFFLINE_MS if math.isinf(reply.until_ms) else max(reply.until_ms, now_ms + self._grace_ms)
+        address = reply.address
+        self._attempt(_Sending(reply, address.topic or self._default, address.partition, until_ms, on_done))
 
-    def _attempt(self, reply: Reply, topic: str, partition: int | None, on_done: Callable[[], None] | None) -> None:
+    def _attempt(self, sending: _Sending) -> None:
         def finished(delivery: Delivery) -> None:
-            if delivery.error is None:
-                if on_done is not None:
-                    on_done()
-            else:
-                self._next(reply, topic, partition, delivery.error, on_done)
+            if delivery.error is not None:
+                self._failed(sending, delivery.error)
+            elif sending.on_done is not None:
+                sending.on_done()
 
+        reply = sending.reply
         try:
             self._outbox.send(
-                topic,
+                sending.topic,
                 key=reply.query_id,
                 value=reply.value,
                 headers=reply.headers,
-                partition=partition,
+                partition=sending.partition,
                 on_done=finished,
             )
-        except (PayloadTooLarge, DeliveryFailed) as error:
-            self._next(reply, topic, partition, error, on_done)
+        except ProducerFatal:
+            raise
+        except InfaasError as error:
+            self._failed(sending, error)
 
-    def _next(
-        self, reply: Reply, topic: str, partition: int | None, error: InfaasError, on_done: Callable[[], None] | None
-    ) -> None:
-        self.fallbacks += 1
-        log.warning("reply not delivered", extra={"query_id": reply.query_id, "topic": topic, "error": str(error)})
-        if isinstance(error, PayloadTooLarge):
-            small = Reply(
-                reply.query_id, reply.address, encode_error("too_large", f"the reply: {error}"), _failed(reply.headers)
-            )
-            if len(small.value) < len(reply.value):
-                self._attempt(small, topic, partition, on_done)
-                return
-        if topic != self._default or partition is not None:
-            self._attempt(reply, self._default, None, on_done)
+    def _failed(self, sending: _Sending, error: InfaasError) -> None:
+        reply = sending.reply
+        if isinstance(error, ProducerFatal):
+            return  # the process ends, and the query comes again
+        log.info("reply not delivered", extra={"query_id": reply.query_id, "topic": sending.topic, "error": str(error)})
+        if error.retryable:
+            self._later(sending, error)
+        elif isinstance(error, PayloadTooLarge) and (small := _smaller(reply, error)) is not None:
+            self._attempt(replace(sending, reply=small))
+        else:
+            self._give_up_address(sending, error)
+
+    def _later(self, sending: _Sending, error: InfaasError) -> None:
+        self._outbox.later(sending.delay_s, lambda: self._again(sending, error))
+
+    def _again(self, sending: _Sending, error: InfaasError) -> None:
+        """After `poll`, once the pause is over; `error` is what the last attempt failed of."""
+        now_ms = self._outbox.clock.now_ms()
+        sending = replace(sending, delay_s=min(2 * sending.delay_s, AGAIN_MAX_S), reply=sending.reply.at(now_ms))
+        if now_ms > sending.until_ms:
+            self._bury(sending, error)
             return
+        if sending.topic == self._default and sending.partition is None:
+            self._attempt(sending)
+            return
+        size = self._sizes.of(sending.topic)
+        if size is None:
+            self._later(sending, error)
+        elif size == 0 or (sending.partition is not None and sending.partition >= size):
+            self._give_up_address(sending, error)
+        else:
+            self._attempt(sending)
+
+    def _give_up_address(self, sending: _Sending, error: InfaasError) -> None:
+        self.fallbacks += 1
+        if sending.topic == self._default and sending.partition is None:
+            self._bury(sending, error)
+        else:
+            log.warning(
+                "reply goes to the default topic",
+                extra={"query_id": sending.reply.query_id, "topic": sending.topic, "error": str(error)},
+            )
+            self._attempt(replace(sending, topic=self._default, partition=None))
+
+    def _bury(self, sending: _Sending, error: InfaasError) -> None:
         self._dead.put_raw(
-            key=reply.query_id.encode(),
-            value=reply.value,
-            headers=reply.headers,
-            where=(topic, -1, -1),
+            key=sending.reply.query_id.encode(),
+            value=sending.reply.value,
+            headers=sending.reply.headers,
+            where=(sending.topic, -1, -1),
             stage="reply",
             cause=error,
-            on_done=on_done,
+            on_done=sending.on_done,
         )
+
+
+def _smaller(reply: Reply, error: InfaasError) -> Reply | None:
+    """An error in place of a reply that is too large; None if that is no smaller."""
+    value = encode_error("too_large", f"the reply: {error}")
+    return replace(reply, value=value, headers=_failed(reply.headers)) if len(value) < len(reply.value) else None
 
 
 def _failed(headers: HeaderList) -> HeaderList:

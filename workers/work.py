@@ -120,7 +120,10 @@ class Replies:
                 *([correlation] if correlation else []),
             ]
         )
-        return Reply(work.travel.query_id, work.travel.reply, value, out)
+        travel = work.travel
+        return Reply(
+            travel.query_id, travel.reply, value, out, deadline_ms=travel.deadline_ms, until_ms=travel.drop_after_ms
+        )
 
     def _cost(self, travel: Travel) -> float:
         """USD: C_v / Q_v(L), at the catalogue price."""

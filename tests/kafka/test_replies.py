@@ -1,15 +1,18 @@
 """Replies always end somewhere; addresses are checked."""
 
 import time
+from hashlib import sha256
 
 import pytest
 
-from infaas.bus.dead_letters import DeadLetters
+from infaas.bus.admin import Admin
+from infaas.bus.dead_letters import PREFIX, DeadLetters
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import Reply, ReplyAddresses, ReplyReader, ReplySender
+from infaas.bus.span import SpanReader
 from infaas.schemas.errors import BadReplyAddress
 from infaas.schemas.headers import ReplyAddress
-from infaas.schemas.topics import REPLIES
+from infaas.schemas.topics import DEAD_LETTERS, REPLIES
 
 
 @pytest.fixture
@@ -39,12 +42,27 @@ def test_a_reply_reaches_the_partition_its_reader_has_taken(settings, outbox):
     reader.close()
 
 
-def test_a_reply_that_can_not_be_delivered_goes_to_the_default_topic(settings, outbox):
+def read(settings, topic):
+    """Everything in a topic of the system."""
+    name = settings.names.of(topic)
+    admin, reader = Admin(settings, client_id="t"), SpanReader(settings, client_id="t")
+    marks = admin.watermarks({name: topic.partitions})
+    found = [record for (_, p), (low, end) in marks.items() for record in reader.read(name, p, low, end)]
+    reader.close()
+    admin.close()
+    return found
+
+
+@pytest.mark.parametrize("address", [ReplyAddress("no-such-topic-at-all", 3), ReplyAddress(None, 64)])
+def test_a_reply_whose_address_does_not_exist_goes_to_the_default_topic(settings, outbox, address):
     sender = ReplySender(outbox, settings, dead_letters=DeadLetters(outbox, settings, service="t"))
     done = []
-    sender.send(Reply("q", ReplyAddress("no-such-topic-at-all", 3), b"{}", []), lambda: done.append(1))
+    sender.send(Reply("q", address, b"{}", [("infaas-outcome", b"ok")]), lambda: done.append(1))
     wait(outbox, done)
+    (record,) = read(settings, REPLIES)
+    assert (record.key, record.value, record.headers) == (b"q", b"{}", [("infaas-outcome", b"ok")])
     assert sender.fallbacks == 1
+    assert read(settings, DEAD_LETTERS) == []
 
 
 def test_a_reply_that_is_too_large_becomes_an_error(settings, outbox):
@@ -88,3 +106,51 @@ def test_good_addresses_get_their_topic(settings, outbox):
     default = settings.names.of(REPLIES)
     assert addresses.check(ReplyAddress()) == ReplyAddress(default)
     assert addresses.check(ReplyAddress(default, 63)) == ReplyAddress(default, 63)
+
+
+VALUE = bytes(8 * 1024 * 1024)
+HEADER = b"h" * 5_000_000
+
+
+def put_letter(outbox, settings, **more):
+    done = []
+    DeadLetters(outbox, settings, service="t").put_raw(
+        **more, where=("t", 1, 2), stage="decode", cause=ValueError("why"), on_done=lambda: done.append(1)
+    )
+    wait(outbox, done)
+    (letter,) = read(settings, DEAD_LETTERS)
+    assert letter.header_map[PREFIX + "exception.message"] == b"why"
+    return letter
+
+
+def test_a_dead_letter_that_fits_is_kept_whole(settings, outbox):
+    letter = put_letter(outbox, settings, key=b"k", value=b"v", headers=[("a", b"1"), ("a", b"2")])
+    assert (letter.key, letter.value, letter.headers[:2]) == (b"k", b"v", [("a", b"1"), ("a", b"2")])
+    assert PREFIX + "truncated" not in letter.header_map
+
+
+def test_a_dead_letter_with_a_5_mb_header_and_an_8_mib_value_is_cut_and_measured(settings, outbox):
+    letter = put_letter(outbox, settings, key=b"k", value=VALUE, headers=[("small", b"s"), ("large", HEADER)])
+    found = letter.header_map
+    assert letter.key == b"k"
+    assert VALUE.startswith(letter.value)
+    assert letter.value
+    assert found["small"] == b"s"
+    assert HEADER.startswith(found["large"])
+    assert found[PREFIX + "truncated"] == b"true"
+    assert found[PREFIX + "value.bytes"] == str(len(VALUE)).encode()
+    assert found[PREFIX + "value.sha256"] == sha256(VALUE).hexdigest().encode()
+    assert found[PREFIX + "header"] == f"large: {len(HEADER)} bytes, sha256 {sha256(HEADER).hexdigest()}".encode()
+
+
+def test_a_dead_letter_with_too_many_headers_keeps_its_account_alone(settings, outbox):
+    small = settings.model_copy(update={"max_query_bytes": 64 * 1024 - 1024 * 1024})  # the client's own limit: 64 KiB
+    tight = Outbox(small, client_id="tight")
+    headers = [(f"h{n}", bytes(5000)) for n in range(100)]
+    letter = put_letter(tight, settings, key=bytes(3000), value=VALUE, headers=headers)
+    tight.close()
+    found = letter.header_map
+    assert (letter.key, letter.value) == (b"", b"")
+    assert all(name.startswith(PREFIX) for name in found)
+    assert found[PREFIX + "headers"].startswith(b"100 left out: ")
+    assert found[PREFIX + "value.sha256"] == sha256(VALUE).hexdigest().encode()

@@ -1,0 +1,97 @@
+"""A broker that is away: what is not confirmed is tried again, and is not done until it is."""
+
+import time
+
+import pytest
+
+from infaas.bus.admin import Admin
+from infaas.bus.dead_letters import DeadLetters
+from infaas.bus.embedded import EmbeddedBroker
+from infaas.bus.outbox import Outbox
+from infaas.bus.replies import Reply, ReplyReader, ReplySender
+from infaas.bus.settings import DELIVERY_TIMEOUT_MS, BusSettings
+from infaas.bus.span import SpanReader
+from infaas.schemas.headers import ReplyAddress
+from infaas.schemas.topics import DEAD_LETTERS
+
+AWAY_S = DELIVERY_TIMEOUT_MS / 1000 + 2.0
+
+
+@pytest.fixture
+def broker():
+    with EmbeddedBroker.start(quick=True) as started:
+        yield started
+
+
+@pytest.fixture
+def cell(broker):
+    settings = BusSettings(bootstrap_servers=broker.bootstrap_servers)
+    admin = Admin(settings, client_id="t")
+    admin.ensure_topics()
+    yield settings
+    admin.close()
+
+
+def dead_letters(settings):
+    admin = Admin(settings, client_id="t")
+    topic = settings.names.of(DEAD_LETTERS)
+    _, end = admin.watermarks({topic: 1})[topic, 0]
+    admin.close()
+    reader = SpanReader(settings, client_id="t")
+    records = reader.read(topic, 0, 0, end)
+    reader.close()
+    return records
+
+
+def poll_until(outbox, true, timeout):
+    deadline = time.monotonic() + timeout
+    while not true() and time.monotonic() < deadline:
+        outbox.poll(0.05)
+    return true()
+
+
+def test_a_broker_away_longer_than_the_delivery_timeout_loses_no_reply(broker, cell):
+    outbox, reader = Outbox(cell, client_id="t"), ReplyReader(cell, client_id="caller")
+    dead = DeadLetters(outbox, cell, service="t")
+    sender = ReplySender(outbox, cell, dead_letters=dead)
+    addresses = [ReplyAddress(None, reader.partition)] * 20
+    done = set()
+    sender.send(Reply("first", addresses[0], b"{}", []), lambda: done.add("first"))
+    assert poll_until(outbox, lambda: done, 20)
+    broker.kill()
+    due = outbox.clock.now_ms() + 1000
+    for n, address in enumerate(addresses):
+        headers = [("infaas-objective-met", b"true")]
+        reply = Reply(str(n), address, b"{}", headers, deadline_ms=due)
+        sender.send(reply, lambda n=n: done.add(n))
+    dead.put_raw(
+        key=b"k", value=b"v", headers=[], where=("t", 0, 0), stage="t", cause="c", on_done=lambda: done.add("d")
+    )
+    assert not poll_until(outbox, lambda: len(done) > 1, AWAY_S), "nothing is done that nobody confirmed"
+    assert outbox.pending >= 20, "an intake that looks at it stops taking"
+    broker.restart()
+    assert poll_until(outbox, lambda: len(done) == 22, 60), done
+    seen = {}
+    deadline = time.monotonic() + 20
+    while len(seen) < 21 and time.monotonic() < deadline:
+        seen.update((r.key.decode(), r) for r in reader.poll(0.1))
+    assert set(seen) == {"first", *map(str, range(20))}
+    assert {seen[str(n)].header_map["infaas-objective-met"] for n in range(20)} == {b"false"}, "late, so marked"
+    assert [r.key for r in dead_letters(cell)] == [b"k"]
+    assert sender.fallbacks == 0
+    reader.close()
+    outbox.close()
+
+
+def test_a_reply_that_nobody_wants_any_more_ends_in_the_dead_letters(broker, cell):
+    outbox = Outbox(cell, client_id="t")
+    sender = ReplySender(outbox, cell, dead_letters=DeadLetters(outbox, cell, service="t"), grace_ms=1000.0)
+    done = []
+    broker.kill()
+    until_ms = outbox.clock.now_ms() + 1000.0
+    sender.send(Reply("q", ReplyAddress(), b"{}", [], until_ms=until_ms), lambda: done.append(1))
+    assert not poll_until(outbox, lambda: done, AWAY_S)
+    broker.restart()
+    assert poll_until(outbox, lambda: done, 60)
+    assert [r.key for r in dead_letters(cell)] == [b"q"]
+    outbox.close()
