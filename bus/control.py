@@ -134,11 +134,10 @@ class Commands:
 
 
 def _broker(settings: BusSettings, client_id: str) -> KafkaBroker:
-    own = {key.lower().replace("_", "."): value for key, value in settings.kafka.items()}
     return KafkaBroker(
         settings.bootstrap_servers,
         client_id=client_id,
-        config=cast("ConfluentConfig", {"log_level": 2, **own}),  # any setting of librdkafka
+        config=cast("ConfluentConfig", {"log_level": 2, **settings.given}),
         allow_auto_create_topics=False,
         logger=None,
         graceful_timeout=2.0,

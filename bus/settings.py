@@ -1,21 +1,45 @@
 """Settings of the Kafka clients, each with its reason beside it.
 
 The defaults of librdkafka are made for throughput and for patience; the latency path needs others. What stands here was
-measured on Kafka 4.3.1 (docs/decisions/0002-kafka-settings.md).
+measured on Kafka 4.3.1 (docs/decisions/0002-kafka-settings.md). What a user gives wins over it, but for the few settings on
+which nothing being lost rests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infaas.schemas.errors import ConfigurationError
 from infaas.schemas.topics import TopicNames
 
 MIB = 1024 * 1024
 DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected anew
+
+SAFETY: Mapping[str, str] = {
+    "enable.idempotence": "a retry would double or reorder records",
+    "acks": "a confirmed record has to be on all in-sync replicas",
+    "request.required.acks": "a confirmed record has to be on all in-sync replicas",
+    "max.in.flight.requests.per.connection": "it makes linger 0 batch by itself, and keeps the order",
+    "max.in.flight": "it makes linger 0 batch by itself, and keeps the order",
+    "delivery.report.only.error": "what is not reported as delivered is never committed",
+    "transactional.id": "producers send outside of transactions",
+    "enable.auto.commit": "a commit says that the replies are confirmed",
+    "enable.auto.offset.store": "a commit says that the replies are confirmed",
+    "auto.offset.reset": "a position that is not there is an event, never a jump",
+    "partition.assignment.strategy": "partitions are handed over one by one",
+    "group.protocol": "partitions are handed over one by one",
+    "group.id": "the prefix names the groups: INFAAS_TOPIC_PREFIX",
+    "group.instance.id": "a process that starts again must not pass for the one before",
+    "isolation.level": "what a transaction takes back was never asked",
+    "bootstrap.servers": "it has a setting of its own: INFAAS_BOOTSTRAP_SERVERS",
+    "metadata.broker.list": "it has a setting of its own: INFAAS_BOOTSTRAP_SERVERS",
+}
+"""Settings that can't be given, each with its reason."""
+UNDERSCORED = {"log.level": "log_level"}  # the one name of librdkafka's that has an underscore and takes text
 
 
 class BusSettings(BaseSettings):
@@ -38,6 +62,24 @@ class BusSettings(BaseSettings):
     kafka: Mapping[str, str] = Field(default_factory=dict)
     """Anything of librdkafka, on all clients: INFAAS_KAFKA__SECURITY_PROTOCOL=SASL_SSL sets `security.protocol`."""
 
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        _ = self.given
+        return self
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What the user sets of librdkafka, by its name there: it wins over ours.
+
+        Raises:
+            ConfigurationError: naming a setting that safety rests on, and why.
+        """
+        dotted = {key.lower().replace("_", "."): value for key, value in self.kafka.items()}
+        for key in dotted:
+            if key in SAFETY:
+                raise ConfigurationError(f"the Kafka setting {key} can't be changed: {SAFETY[key]}")
+        return {UNDERSCORED.get(key, key): value for key, value in dotted.items()}
+
     @property
     def names(self) -> TopicNames:
         """Full names of topics and groups."""
@@ -45,7 +87,6 @@ class BusSettings(BaseSettings):
 
     def common(self, client_id: str) -> dict[str, Any]:
         """What every client gets."""
-        own = {key.lower().replace("_", "."): value for key, value in self.kafka.items()}
         return {
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": client_id,
@@ -55,7 +96,7 @@ class BusSettings(BaseSettings):
             "socket.nagle.disable": True,
             "log_level": 2,  # a broker that is away is heard of as errors of calls, not in a line every 12 ms
             "topic.metadata.refresh.interval.ms": 30_000,
-            **own,
+            **self.given,
         }
 
     def producer(self, client_id: str) -> dict[str, Any]:
@@ -73,6 +114,7 @@ class BusSettings(BaseSettings):
             "message.max.bytes": self.max_query_bytes + MIB,
             "queue.buffering.max.messages": 100_000,
             "queue.buffering.max.kbytes": 64 * 1024,  # bounded: a full queue pauses intake instead of eating memory
+            **self.given,
         }
 
     def consumer(self, client_id: str, group: str, *, reset: str, wait_ms: int) -> dict[str, Any]:
@@ -92,6 +134,7 @@ class BusSettings(BaseSettings):
             "queued.max.messages.kbytes": 8 * 1024,  # bounded memory; what is not fetched stays on the broker
             "check.crcs": False,  # one trust zone, TCP has sums of its own
             "enable.partition.eof": False,
+            **self.given,
         }
 
     def group_member(self, client_id: str, group: str) -> dict[str, Any]:
@@ -102,4 +145,5 @@ class BusSettings(BaseSettings):
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": max(30, self.session_timeout_ms // 10),
             "max.poll.interval.ms": max(60_000, self.session_timeout_ms),
+            **self.given,
         }

@@ -1,0 +1,140 @@
+"""The outbox: waits for room, calls back one at a time, and puts off what has to go again."""
+
+import random
+import time
+
+import pytest
+
+from infaas.bus.outbox import Outbox
+from infaas.bus.span import SpanReader
+from infaas.schemas.errors import QueueFull, UnknownTopic
+from infaas.schemas.topics import TELEMETRY
+
+ROOM = 10
+
+
+@pytest.fixture
+def topic(settings):
+    return settings.names.of(TELEMETRY)
+
+
+@pytest.fixture
+def outbox(settings):
+    """One whose local queue holds ten records."""
+    tight = settings.model_copy(update={"kafka": {"queue.buffering.max.messages": str(ROOM)}})
+    made = Outbox(tight, client_id="t")
+    yield made
+    made.close()
+
+
+def values(settings, topic, count):
+    reader = SpanReader(settings, client_id="t")
+    found = [record.value for record in reader.read(topic, 0, 0, count)]
+    reader.close()
+    return found
+
+
+def poll_until(outbox, true, timeout=30.0):
+    deadline = time.monotonic() + timeout
+    while not true():
+        assert time.monotonic() < deadline
+        outbox.poll(0.02)
+
+
+def test_the_local_queue_is_as_small_as_the_setting_says(outbox, topic):
+    for _ in range(ROOM):
+        outbox.send(topic, value=b"v", partition=0, wait=False)
+    with pytest.raises(QueueFull):
+        outbox.send(topic, value=b"v", partition=0, wait=False)
+
+
+def test_a_callback_that_sends_while_the_queue_is_full_neither_deadlocks_nor_loses(settings, outbox, topic):
+    confirmed, inside = [], []
+
+    def send(n, follow):
+        def done(delivery):
+            assert delivery.error is None
+            assert not inside, "callbacks never nest"
+            inside.append(n)
+            confirmed.append(n)
+            for k in range(follow):  # more than there is room for
+                send(f"{n}.{k}", 0)
+            inside.clear()
+
+        outbox.send(topic, value=str(n).encode(), partition=0, on_done=done)
+
+    for n in range(20):
+        send(n, 3 * ROOM)
+    assert outbox.flush(60) == 0
+    expected = {str(n) for n in range(20)} | {f"{n}.{k}" for n in range(20) for k in range(3 * ROOM)}
+    assert len(confirmed) == len(expected)
+    assert {str(n) for n in confirmed} == expected
+    assert {v.decode() for v in values(settings, topic, len(expected))} == expected
+
+
+def test_flush_waits_for_what_callbacks_send_and_put_off(outbox, topic):
+    order = []
+
+    def resend(_):
+        order.append("first")
+        outbox.later(
+            0.05, lambda: outbox.send(topic, value=b"2", partition=0, on_done=lambda _: order.append("second"))
+        )
+
+    outbox.send(topic, value=b"1", partition=0, on_done=resend)
+    assert outbox.flush(20) == 0
+    assert order == ["first", "second"]
+
+
+def test_what_is_put_off_is_pending_and_comes_once_when_it_is_due(outbox):
+    called = []
+    began = time.monotonic()
+    outbox.later(0.2, lambda: called.append(time.monotonic() - began))
+    outbox.later(0.1, lambda: called.append(time.monotonic() - began))
+    assert outbox.pending == 2
+    poll_until(outbox, lambda: not outbox.pending)
+    outbox.poll(0)
+    first, second = called
+    assert 0.1 <= first < second
+    assert second >= 0.2
+
+
+def test_what_is_put_off_again_and_again_ends_a_poll_all_the_same(outbox):
+    called = []
+
+    def again():
+        called.append(1)
+        outbox.later(0.0, again)
+
+    outbox.later(0.0, again)
+    outbox.poll(0)
+    assert 1 <= len(called) < 1000
+
+
+def test_a_partition_that_is_not_there_is_told_as_such(outbox, topic):
+    outbox.learn(topic)
+    with pytest.raises(UnknownTopic):
+        outbox.send_and_wait(topic, value=b"v", partition=7)
+
+
+def test_many_chains_of_records_each_confirmed_once_and_in_order(settings, outbox, topic):
+    chance = random.Random(7)
+    chains, confirmed = 30, {}
+
+    def go_on(chain, step):
+        def done(delivery):
+            assert delivery.error is None
+            confirmed.setdefault(chain, []).append(step)
+            if step < 20:
+                if chance.random() < 0.3:
+                    outbox.later(chance.random() * 0.01, lambda: go_on(chain, step + 1))
+                else:
+                    go_on(chain, step + 1)
+
+        outbox.send(topic, value=f"{chain}/{step}".encode(), partition=0, on_done=done)
+
+    for chain in range(chains):
+        go_on(chain, 0)
+    assert outbox.flush(60) == 0
+    assert confirmed == {chain: list(range(21)) for chain in range(chains)}
+    assert len(set(values(settings, topic, 21 * chains))) == 21 * chains
