@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from infaas.bus.cell import default_data_dir
 from infaas.bus.embedded import EmbeddedBroker
-from infaas.bus.embedded.broker import BrokerState
-from infaas.cli.cell import default_data_dir
+from infaas.bus.embedded.state import BrokerState
 from infaas.cli.console import out, progress, told
 
 app = typer.Typer(no_args_is_help=True, help="The embedded Kafka: real Apache Kafka, nothing to install.")
@@ -31,6 +31,10 @@ def start(
     if state is None:
         broker = EmbeddedBroker.start(data_dir=folder, port=port, detached=True, progress=progress)
         out.print(broker.bootstrap_servers, highlight=False)
+    elif port not in (None, state.port):
+        raise EmbeddedBrokerError(
+            f"it runs already, at {state.bootstrap_servers}: `infaas broker stop` stops it, then say --port {port} again"
+        )
     else:
         progress("it runs already")
         out.print(state.bootstrap_servers, highlight=False)

@@ -15,9 +15,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from infaas.bus.admin import Admin
+from infaas.bus.cell import SERVERS, find_cell
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
-from infaas.cli.cell import SERVERS, find_cell
 from infaas.cli.console import out, told
 from infaas.schemas import reports
 from infaas.schemas.errors import InfaasError

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from infaas.cli.cell import find_cell
+from infaas.bus.cell import find_cell
 from infaas.cli.console import err, out, told
 from infaas.client import Client, Reply
 from infaas.schemas import oip

@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from infaas.bus.cell import find_cell
 from infaas.bus.settings import BusSettings
-from infaas.cli.cell import find_cell
 from infaas.cli.console import err, out, progress, told
 from infaas.cli.tables import variants_table
 from infaas.client import Client, Registered, follow

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from infaas.cli.cell import SERVERS, find_cell
+from infaas.bus.cell import SERVERS, find_cell
 from infaas.cli.console import told
 
 Servers = Annotated[str | None, typer.Option(help="Kafka, host:port,... (INFAAS_BOOTSTRAP_SERVERS).")]

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Self
 
 from infaas.bus.admin import Admin
+from infaas.bus.cell import EMBEDDED_SESSION_MS
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
-from infaas.cli.cell import EMBEDDED_SESSION_MS
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Leader, Record

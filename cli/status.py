@@ -9,9 +9,9 @@ from rich.table import Table as RichTable
 
 from infaas.bus.admin import Admin
 from infaas.bus.backlog import Backlogs, read_backlogs
+from infaas.bus.cell import find_cell
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import TelemetryReader
-from infaas.cli.cell import find_cell
 from infaas.cli.console import out, told
 from infaas.cli.tables import number, workers_table
 from infaas.cli.variants import read_view

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from infaas.bus.admin import Admin
-from infaas.cli.cell import find_cell
+from infaas.bus.cell import find_cell
 from infaas.cli.console import out, progress, told
 from infaas.schemas.topics import TOPICS
 

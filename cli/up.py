@@ -9,9 +9,9 @@ from typing import Annotated
 
 import typer
 
+from infaas.bus.cell import SERVERS, default_data_dir
 from infaas.bus.repository import default_url
 from infaas.bus.settings import BusSettings
-from infaas.cli.cell import SERVERS, default_data_dir
 from infaas.cli.console import err, progress, told
 from infaas.cli.stack import Shape, Stack
 from infaas.host.process import stop_on_signals

@@ -7,7 +7,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from infaas.cli.cell import find_cell
+from infaas.bus.cell import find_cell
 from infaas.cli.console import out, progress, told
 from infaas.cli.tables import variants_table
 from infaas.store.table import Table

@@ -17,6 +17,7 @@ import numpy as np
 import orjson
 import uuid_utils
 
+from infaas.bus.cell import SERVERS, find_cell
 from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.record import Record
 from infaas.bus.repository import Repository
@@ -27,7 +28,7 @@ from infaas.client.reply import Reply
 from infaas.schemas import commands, oip
 from infaas.schemas import headers as h
 from infaas.schemas.commands import Command, RegisterModel, UnregisterModel
-from infaas.schemas.errors import BadInput, Rejected
+from infaas.schemas.errors import BadInput, KafkaUnavailable, Rejected
 from infaas.schemas.headers import HeaderList, Objective, Optimize
 from infaas.schemas.metadata import from_validation
 from infaas.schemas.oip import Array, InferRequest
@@ -41,7 +42,7 @@ class Client:
     """Talks to one cell; safe to use from many threads; a context manager.
 
     Args:
-        settings: of the cell; None = from the environment.
+        settings: of the cell; None = the one INFAAS_BOOTSTRAP_SERVERS names, else the one `infaas up` runs here.
         reply_topic: a topic of your own for the answers; None = one partition of the cell's reply topic.
         repository_url: where models are put; None = INFAAS_REPOSITORY_URL, else a folder of the user's.
     """
@@ -54,13 +55,19 @@ class Client:
         repository_url: str | None = None,
         client_id: str | None = None,
     ) -> None:
-        self.settings = settings or BusSettings()
+        self.settings = settings or find_cell()
         self._queries = self.settings.names.of(QUERIES)
         self._registrations = self.settings.names.of(REGISTRATIONS)
         self._repository_url = repository_url
         self._claims = ClaimCheck(self.settings)
         name = client_id or f"client-{uuid_utils.uuid4().hex[:8]}"
-        self._exchange = Exchange(self.settings, client_id=name, reply_topic=reply_topic)
+        try:
+            self._exchange = Exchange(self.settings, client_id=name, reply_topic=reply_topic)
+        except KafkaUnavailable as error:
+            raise KafkaUnavailable(
+                f"no Kafka answers at {self.settings.bootstrap_servers} ({error}). Start a cell with `infaas up`, or set "
+                f"{SERVERS} to one that runs"
+            ) from None
 
     def __enter__(self) -> Self:
         return self

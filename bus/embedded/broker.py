@@ -10,25 +10,21 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-import psutil
-import uuid_utils
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
+from typing import Self
 
 from infaas.bus.embedded import java, watch
 from infaas.bus.embedded.configuration import log_properties, server_properties
+from infaas.bus.embedded.identity import answering_cluster, formatted_cluster, new_cluster
 from infaas.bus.embedded.jars import cache_dir, ensure
+from infaas.bus.embedded.ports import PortInUse, free_ports, listens, obstacle
+from infaas.bus.embedded.state import BrokerState, configuration
 from infaas.schemas.errors import EmbeddedBrokerError
 
 MIB = 1024 * 1024
@@ -36,42 +32,6 @@ MAX_MESSAGE_BYTES = 16 * MIB  # twice the default query limit: topics have limit
 READY_S = 60.0
 PORT_TRIES = 3
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerState:
-    """A broker that runs, as `broker.json` in its folder says."""
-
-    watcher: int
-    java: int
-    port: int
-    data_dir: Path
-
-    @property
-    def bootstrap_servers(self) -> str:
-        """Where clients connect."""
-        return f"127.0.0.1:{self.port}"
-
-    @classmethod
-    def read(cls, data_dir: Path) -> BrokerState | None:
-        """The broker of a folder, if it runs."""
-        try:
-            found = json.loads((data_dir / "broker.json").read_text())
-            state = cls(found["watcher"], found["java"], found["port"], data_dir)
-        except (OSError, ValueError, KeyError):
-            return None
-        return state if psutil.pid_exists(state.java) and psutil.pid_exists(state.watcher) else None
-
-    def stop(self, timeout: float = 15.0) -> None:
-        """Stops it, whoever started it."""
-        try:
-            watcher = psutil.Process(self.watcher)
-            watcher.terminate()
-            watcher.wait(timeout)
-        except psutil.NoSuchProcess:
-            pass
-        except psutil.TimeoutExpired:
-            watcher.kill()  # and the kernel ends Java
 
 
 class EmbeddedBroker:
@@ -208,29 +168,35 @@ class EmbeddedBroker:
                 part.replace(java.aot_file(cache, self._program, self._classes))
 
     def _launch(self, port: int | None, *, detached: bool, more: list[str] | None = None) -> None:
+        """Starts it on this port, or, where none is asked for, on one that nobody takes meanwhile."""
         for attempt in range(PORT_TRIES):
             self.port, controller = self._ports(port)
             self._write_configuration(controller)
             try:
-                self._run(detached=detached, more=more)
-            except EmbeddedBrokerError as error:
-                # Between choosing a port and binding it somebody else may take it.
-                if "in use" not in str(error) or "folder" in str(error) or attempt == PORT_TRIES - 1:
+                self._run(controller, detached=detached, more=more)
+            except PortInUse as error:
+                if error.port == port or attempt == PORT_TRIES - 1:
                     raise
             else:
                 return
 
     def _ports(self, port: int | None) -> tuple[int, int]:
-        wanted = port
-        if wanted is None:
-            try:
-                wanted = int((self.data_dir / "port").read_text())
-            except (OSError, ValueError):
-                wanted = None
-            if wanted is not None and not _is_free(wanted):
-                wanted = None
-        free = _free_ports(2)
-        return wanted or free[0], free[1]
+        """The port to listen on, and the controller's.
+
+        Raises:
+            PortInUse: if the port asked for is somebody else's.
+        """
+        free = free_ports(2)
+        if port is not None:
+            reason = obstacle(port)
+            if reason is not None:
+                raise PortInUse(port, reason)
+            return port, free[1]
+        try:
+            last = int((self.data_dir / "port").read_text())
+        except (OSError, ValueError):
+            return free[0], free[1]
+        return (last if obstacle(last) is None else free[0]), free[1]
 
     def _write_configuration(self, controller_port: int) -> None:
         (self.data_dir / "port").write_text(str(self.port))
@@ -244,13 +210,13 @@ class EmbeddedBroker:
             )
         )
 
-    def _run(self, *, detached: bool, more: list[str] | None) -> None:
-        if not (self.data_dir / "data" / "meta.properties").exists():
+    def _run(self, controller_port: int, *, detached: bool, more: list[str] | None) -> None:
+        if formatted_cluster(self.data_dir) is None:
             self._format()
         options = more or java.aot_options(cache_dir(), self._program, self._classes)
         if self._quick:
             options = [*options, "-XX:TieredStopAtLevel=1"]
-        command = self._java(options, "kafka.Kafka", str(self.data_dir / "server.properties"))
+        command = self._java(options, "kafka.Kafka", configuration(self.data_dir))
         request = {
             "data_dir": str(self.data_dir),
             "command": command,
@@ -264,7 +230,7 @@ class EmbeddedBroker:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        self._wait_until_ready()
+        self._wait_until_ready(controller_port)
 
     def _java(self, options: list[str], *arguments: str) -> list[str]:
         return [
@@ -281,32 +247,44 @@ class EmbeddedBroker:
         ]
 
     def _format(self) -> None:
-        cluster = _cluster_id()
         command = self._java(
-            ["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", cluster,
-            "--config", str(self.data_dir / "server.properties"),
+            ["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", new_cluster(),
+            "--config", configuration(self.data_dir),
         )  # fmt: skip
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise EmbeddedBrokerError(f"formatting {self.data_dir}: {(done.stdout + done.stderr).strip()[-2000:]}")
 
-    def _wait_until_ready(self) -> None:
+    def _wait_until_ready(self, controller_port: int) -> None:
+        """Until the process started here answers as the cluster that its folder was formatted for: any other is not ours."""
         assert self._watcher is not None
+        cluster = formatted_cluster(self.data_dir)
         deadline = time.monotonic() + READY_S
         while time.monotonic() < deadline:
             status = self._watcher.poll()
             if status is not None:
                 self._forget()
-            if status == watch.IN_USE:
-                raise EmbeddedBrokerError(f"a broker runs in {self.data_dir} already: the folder is in use")
-            if status is not None:
-                raise EmbeddedBrokerError(f"Kafka ended at its start (status {status}): {self._last_words()}")
+                raise self._ended(status, controller_port)
             state = BrokerState.read(self.data_dir)
-            if state is not None and _listens(self.port) and _answers(self.bootstrap_servers):
+            if state is not None and listens(self.port) and answering_cluster(self.bootstrap_servers) == cluster:
                 self._state = state
                 return
             time.sleep(0.02)
         raise EmbeddedBrokerError(f"Kafka did not answer within {READY_S:g} s: {self._last_words()}")
+
+    def _ended(self, status: int, controller_port: int) -> EmbeddedBrokerError:
+        """Why it ended at its start."""
+        if status == watch.IN_USE:
+            return EmbeddedBrokerError(
+                f"a broker runs in {self.data_dir} already: the folder is in use. `infaas broker status` says where it "
+                "is, `infaas broker stop` stops it"
+            )
+        # Between choosing a port and binding it somebody else may take it.
+        for port in (self.port, controller_port):
+            reason = obstacle(port)
+            if reason is not None:
+                return PortInUse(port, reason)
+        return EmbeddedBrokerError(f"Kafka ended at its start (status {status}): {self._last_words()}")
 
     def _last_words(self) -> str:
         """The end of the broker's log and console."""
@@ -320,47 +298,3 @@ class EmbeddedBroker:
                 -5:
             ]
         return "\n".join(out)[-2000:] or "it said nothing"
-
-
-def _cluster_id() -> str:
-    import base64
-
-    while True:
-        found = base64.urlsafe_b64encode(uuid_utils.uuid4().bytes).decode().rstrip("=")
-        if not found.startswith("-"):  # the storage tool would take it for an option
-            return found
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.2)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _answers(bootstrap_servers: str) -> bool:
-    quiet: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": 0}
-    try:
-        return bool(AdminClient(quiet).list_topics(timeout=2).brokers)
-    except KafkaException:
-        return False

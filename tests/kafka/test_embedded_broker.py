@@ -1,7 +1,9 @@
 """The embedded broker: keeps its data, shares nothing, leaves nothing."""
 
+import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +12,8 @@ import psutil
 import pytest
 
 from infaas.bus.admin import Admin
-from infaas.bus.embedded import EmbeddedBroker, broker, jars
+from infaas.bus.embedded import EmbeddedBroker, broker, identity, jars
+from infaas.bus.embedded.state import BrokerState
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import EmbeddedBrokerError
@@ -78,13 +81,49 @@ def test_killed_watcher_leaves_no_broker(tmp_path):
 
 def test_detached_broker_is_found_and_stopped(tmp_path):
     one = EmbeddedBroker.start(data_dir=tmp_path, quick=True, detached=True)
-    state = broker.BrokerState.read(tmp_path)
+    state = BrokerState.read(tmp_path)
     assert state is not None
     assert (state.java, state.port) == (one.pid, one.port)
     state.stop()
     until(lambda: not psutil.pid_exists(one.pid), "the broker to end")
-    assert broker.BrokerState.read(tmp_path) is None
+    assert BrokerState.read(tmp_path) is None
     one.stop()
+
+
+def test_another_kafka_on_the_port_is_never_taken_for_ours(tmp_path, monkeypatch):
+    """Neither where its port was seen to be taken, nor where it was taken between the look and the start."""
+    with EmbeddedBroker.start(data_dir=tmp_path / "theirs", quick=True) as theirs:
+        cluster = identity.formatted_cluster(tmp_path / "theirs")
+        said = rf"port {theirs.port} .*process {theirs.pid}, java, .*cluster id {cluster}.*--port.*INFAAS_BOOTSTRAP_SERVERS"
+        with pytest.raises(EmbeddedBrokerError, match=said) as refused:
+            EmbeddedBroker.start(data_dir=tmp_path / "a", port=theirs.port, quick=True)
+        assert "\n" not in str(refused.value)
+        looked = broker.obstacle
+        monkeypatch.setattr(broker, "obstacle", lambda port: monkeypatch.setattr(broker, "obstacle", looked))
+        with pytest.raises(EmbeddedBrokerError, match=said):
+            EmbeddedBroker.start(data_dir=tmp_path / "b", port=theirs.port, quick=True)
+        assert BrokerState.read(tmp_path / "b") is None
+        with EmbeddedBroker.start(data_dir=tmp_path / "b", quick=True) as ours:
+            assert ours.port != theirs.port
+
+
+def test_a_port_that_something_else_has_is_said_in_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(EmbeddedBrokerError, match=f"port {port} .*no Kafka that answers") as refused:
+            EmbeddedBroker.start(data_dir=tmp_path, port=port, quick=True)
+    assert "\n" not in str(refused.value)
+
+
+def test_process_ids_that_are_somebody_elses_now_are_no_broker(tmp_path):
+    child = psutil.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        ours = {"watcher": psutil.Process().pid, "java": child.pid, "port": 9092}
+        (tmp_path / "broker.json").write_text(json.dumps(ours))
+        assert BrokerState.read(tmp_path) is None
+    finally:
+        child.kill()
+        child.communicate()
 
 
 def test_corrupt_jar_is_never_used(tmp_path, monkeypatch):
