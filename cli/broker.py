@@ -10,7 +10,8 @@ import typer
 from infaas.bus.cell import default_data_dir
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.embedded.state import BrokerState
-from infaas.cli.console import out, progress, told
+from infaas.cli.console import progress, say, told
+from infaas.schemas.errors import EmbeddedBrokerError
 
 app = typer.Typer(no_args_is_help=True, help="The embedded Kafka: real Apache Kafka, nothing to install.")
 DataDir = Annotated[Path | None, typer.Option(help="Its data; survives.")]
@@ -30,14 +31,14 @@ def start(
     state = BrokerState.read(folder)
     if state is None:
         broker = EmbeddedBroker.start(data_dir=folder, port=port, detached=True, progress=progress)
-        out.print(broker.bootstrap_servers, highlight=False)
+        say(broker.bootstrap_servers)
     elif port not in (None, state.port):
         raise EmbeddedBrokerError(
             f"it runs already, at {state.bootstrap_servers}: `infaas broker stop` stops it, then say --port {port} again"
         )
     else:
         progress("it runs already")
-        out.print(state.bootstrap_servers, highlight=False)
+        say(state.bootstrap_servers)
 
 
 @app.command()
@@ -60,9 +61,7 @@ def status(data_dir: DataDir = None) -> None:
     if state is None:
         progress("it does not run; `infaas broker start` starts it")
         raise typer.Exit(1)
-    out.print(
-        f"{state.bootstrap_servers}  process {state.java}  data {state.data_dir}", highlight=False, soft_wrap=True
-    )
+    say(f"{state.bootstrap_servers}  process {state.java}  data {state.data_dir}")
 
 
 def _folder(data_dir: Path | None) -> Path:

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 import numpy as np
 import orjson
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from infaas.bus.cell import find_cell
-from infaas.cli.console import err, out, told
+from infaas.cli.console import err, out, say, told
+from infaas.cli.tables import replies_table
 from infaas.client import Client, Reply
 from infaas.schemas import oip
 from infaas.schemas.errors import BadInput
@@ -58,46 +58,14 @@ def query(
             raise_for_outcome=False,
         )  # fmt: skip
     if json:
-        out.print(
-            orjson.dumps(_plain(reply), option=orjson.OPT_SERIALIZE_NUMPY).decode(),
-            highlight=False,
-            soft_wrap=True,
-            markup=False,
-        )
+        say(orjson.dumps(_plain(reply), option=orjson.OPT_SERIALIZE_NUMPY).decode())
     else:
-        out.print(reply_table([("", reply)]))
+        out.print(replies_table([(Text(), reply)]))
         for name, array in reply.outputs.items():
             rows = np.array2string(array[:SHOWN], precision=4, threshold=200)
-            out.print(f"{name} {list(array.shape)} {rows}", highlight=False, markup=False)
+            say(f"{name} {list(array.shape)} {rows}")
     if reply.outcome != "ok":
         raise typer.Exit(1)
-
-
-def reply_table(replies: list[tuple[str, Reply]], title: str | None = None) -> Table:
-    """One line a reply: who answered and why, or why not."""
-    table = Table(title=title, title_justify="left", header_style="bold")
-    named = any(name for name, _ in replies)
-    if named:
-        table.add_column("asked")
-    table.add_column("answered by", overflow="fold", min_width=30)
-    for name in ("accuracy", "ms", "queue", "inference", "USD/1M"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for name, reply in replies:
-        first = [name] if named else []
-        if reply.outcome != "ok":
-            why = f"[red]{reply.outcome}[/] ({reply.reason}): {escape(reply.message)}"
-            if reply.suggestion:
-                why += f"\n[dim]nearest: {reply.suggestion}[/]"
-            table.add_row(*first, why, "", f"{reply.latency_ms:.1f}", "", "", "")
-            continue
-        who = f"{reply.variant} [dim]on {reply.worker}[/]"
-        if not reply.objective_met:
-            who += f" [yellow]misses the objective{f' ({reply.reason})' if reply.reason else ''}[/]"
-        table.add_row(
-            *first, who, f"{reply.accuracy:.4f}", f"{reply.latency_ms:.1f}", f"{reply.queue_ms:.1f}", f"{reply.inference_ms:.2f}",
-            f"{reply.cost * 1e6:.3g}",
-        )  # fmt: skip
-    return table
 
 
 def _arrays(tensors: list[str], body: Path | None) -> dict[str, Array]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from rich.table import Table as RichTable
+from rich.text import Text
 
 from infaas.bus.admin import Admin
 from infaas.bus.backlog import Backlogs, read_backlogs
 from infaas.bus.cell import find_cell
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import TelemetryReader
-from infaas.cli.console import out, told
-from infaas.cli.tables import number, workers_table
+from infaas.cli.console import complain, out, say, told
+from infaas.cli.hindrances import hindrances
+from infaas.cli.tables import applications_table, instances_table, number, workers_table
 from infaas.cli.variants import read_view
 from infaas.schemas.reports import InstanceReport, RouterReport, Tick, WorkerReport
 
@@ -29,38 +30,26 @@ def status() -> None:
     settings = find_cell()
     view = read_view()
     ticks, routers, instances = _listen(settings)
-    out.print(
-        f"Kafka {settings.bootstrap_servers}, topics {settings.topic_prefix}*, metadata at offset {view.offset}",
-        highlight=False,
-    )
+    say(f"Kafka {settings.bootstrap_servers}, topics {settings.topic_prefix}*, metadata at offset {view.offset}")
     for role in ("scaler", "registrar"):
         tick = ticks.get(role)
-        out.print(
-            f"{role}: " + (f"leads since epoch {tick.epoch}" if tick else "[red]nobody leads[/]"), highlight=False
-        )
+        out.print(Text(f"{role}: ").append(*_leading(tick)))
     scaler = ticks.get("scaler")
     if scaler is not None and scaler.headroom:
         room = ", ".join(f"{number(h, '.2f')}" for h in scaler.headroom.values())
-        out.print(f"headroom {room}, the fleet costs {scaler.cost_per_hour:.4f} USD/h", highlight=False)
-    out.print(
-        f"routers: {len(routers)}, {sum(r.dispatched for r in routers.values())} queries dispatched", highlight=False
-    )
+        say(f"headroom {room}, the fleet costs {scaler.cost_per_hour:.4f} USD/h")
+    say(f"routers: {len(routers)}, {sum(r.dispatched for r in routers.values())} queries dispatched")
     out.print(workers_table(view))
     if instances:
-        out.print(_instances_table(instances))
-    apps = RichTable(title="Applications", title_justify="left", header_style="bold")
-    for name in ("application", "architecture", "version", "state", "variants ready", "waiting"):
-        apps.add_column(name, justify="right" if name in ("version", "variants ready", "waiting") else "left")
+        out.print(instances_table(instances))
     waiting = _waiting(settings, view.variants)
-    for one in sorted(view.architectures.values(), key=lambda a: (a.application, a.architecture)):
-        mine = [v for v in view.variants.values() if v.architecture == one.architecture]
-        ready = sum(v.state == "ready" for v in mine)
-        state = one.state + (f": {one.reason}" if one.reason else "")
-        apps.add_row(
-            one.application, one.architecture, str(one.version), state, f"{ready} of {len(mine)}",
-            str(sum(waiting.count(v.variant) for v in mine)),
-        )  # fmt: skip
-    out.print(apps)
+    out.print(applications_table(view, {name: waiting.count(name) for name in view.variants}))
+    for variant, reason in hindrances(view).items():
+        complain(f"hindered: {variant} ({view.variants[variant].state}): {reason}")
+
+
+def _leading(tick: Tick | None) -> tuple[str, str]:
+    return ("nobody leads", "red") if tick is None else (f"leads since epoch {tick.epoch}", "")
 
 
 def _listen(settings: BusSettings) -> tuple[dict[str, Tick], dict[str, RouterReport], list[tuple[str, InstanceReport]]]:
@@ -82,23 +71,6 @@ def _listen(settings: BusSettings) -> tuple[dict[str, Tick], dict[str, RouterRep
     finally:
         reader.close()
     return ticks, routers, [(name, i) for name, report in sorted(workers.items()) for i in report.instances]
-
-
-def _instances_table(instances: list[tuple[str, InstanceReport]]) -> RichTable:
-    table = RichTable(title="Instances", title_justify="left", header_style="bold")
-    table.add_column("variant", overflow="fold", min_width=12)
-    for name in ("worker", "state"):
-        table.add_column(name, no_wrap=True)
-    for name in ("answered", "expired", "failed", "backlog", "batch", "ms each", "MiB"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for worker, one in instances:
-        backlog = sum(p.end - p.completed for p in one.positions)
-        batch = one.batch_size_sum / one.batches if one.batches else 0.0
-        table.add_row(
-            one.variant, worker, one.state, str(one.answered), str(one.expired), str(one.failed), str(backlog),
-            f"{batch:.1f}", f"{one.query_ms:.2f}", f"{one.memory_bytes / 2**20:.0f}",
-        )  # fmt: skip
-    return table
 
 
 def _waiting(settings: BusSettings, variants: Iterable[str]) -> Backlogs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import orjson
 import typer
-from rich.table import Table
 
 from infaas.bus.admin import Admin
 from infaas.bus.cell import find_cell
-from infaas.cli.console import out, progress, told
+from infaas.cli.console import out, progress, say, told
+from infaas.cli.listing import Column, Listing
 from infaas.schemas.topics import TOPICS
 
 app = typer.Typer(no_args_is_help=True, help="The cell's topics.")
@@ -25,9 +25,13 @@ def list_() -> None:
         there = admin.topics()
     finally:
         admin.close()
-    table = Table(title_justify="left", header_style="bold")
-    for name in ("topic", "partitions", "key", "value", "writers", "readers"):
-        table.add_column(name, justify="right" if name == "partitions" else "left")
+    table = Listing(
+        "",
+        [
+            Column("topic"), Column("partitions", 1, right=True), Column("key", 4, folds=14), Column("value", 5, folds=14),
+            Column("writers", 2, folds=14), Column("readers", 3, folds=14),
+        ],
+    )  # fmt: skip
     for topic in TOPICS:
         if topic.per_variant:
             found = {n: c for n, c in there.items() if n.startswith(f"{settings.topic_prefix}{topic.name}.")}
@@ -35,7 +39,7 @@ def list_() -> None:
         else:
             shown = settings.names.of(topic)
             count = str(there.get(shown, "missing"))
-        table.add_row(shown, count, topic.key, topic.value, topic.writers, topic.readers)
+        table.add(shown, count, topic.key, topic.value, topic.writers, topic.readers)
     out.print(table)
 
 
@@ -63,7 +67,7 @@ def check() -> None:
     finally:
         admin.close()
     for line in wrong:
-        out.print(line, highlight=False, soft_wrap=True)
+        say(line)
     if wrong:
         progress("`infaas topics ensure` makes what is missing, `infaas topics repair` sets what differs")
         raise typer.Exit(1)
@@ -93,6 +97,4 @@ def asyncapi() -> None:
     from infaas.bus.control import asyncapi_document
 
     document = asyncapi_document(find_cell())
-    out.print(
-        orjson.dumps(document, option=orjson.OPT_INDENT_2).decode(), highlight=False, soft_wrap=True, markup=False
-    )
+    say(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode())

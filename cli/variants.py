@@ -8,7 +8,8 @@ import orjson
 import typer
 
 from infaas.bus.cell import find_cell
-from infaas.cli.console import out, progress, told
+from infaas.cli.console import out, progress, say, told
+from infaas.cli.hindrances import hindrances
 from infaas.cli.tables import variants_table
 from infaas.store.table import Table
 from infaas.store.view import View
@@ -39,16 +40,16 @@ def variants(
     Example: `infaas variants --application digits`
     """
     view = read_view()
-    found = [
+    shown = [
         v
         for v in view.variants.values()
         if (application is None or v.application == application)
         and (everything or v.state not in ("rejected", "failed", "retired"))
     ]
     if json:
-        for one in found:
-            out.print(orjson.dumps(one.model_dump(mode="json")).decode(), highlight=False, soft_wrap=True, markup=False)
-    elif found:
-        out.print(variants_table(found))
+        for variant in shown:
+            say(orjson.dumps(variant.model_dump(mode="json")).decode())
+    elif shown:
+        out.print(variants_table(shown, hindrances(view)))
     else:
         progress("no variants; `infaas register` makes some")

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.text import Text
+
 from infaas.bus.settings import BusSettings
-from infaas.cli.console import err, out, progress
-from infaas.cli.query import reply_table
+from infaas.cli.console import complain, err, out, progress
 from infaas.cli.register import watch
 from infaas.cli.stack import Shape, Stack
-from infaas.cli.tables import variants_table
+from infaas.cli.tables import replies_table, variants_table
 from infaas.client import Client, Reply
 from infaas.examples.demo import decided, report
 from infaas.examples.demo.ramp import Ramp
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(folder, chaos=asked.chaos, target=asked.report, begun=begun)
     except InfaasError as error:
-        err.print(f"[red]error[/] ({error.code}): {error}", highlight=False)
+        complain(f"error ({error.code}): {error}")
         return 1
     except KeyboardInterrupt:
         progress("stopped; nothing is left running")
@@ -96,7 +97,7 @@ def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
     progress("written: " + ", ".join(str(path) for path in paths))
     progress(f"{time.monotonic() - begun:.0f} s in all; everything is stopped again")
     for line in wrong[:5]:
-        err.print(f"[red]below the floor[/] {line}")
+        complain(f"below-the-floor: {line}")
     return 1 if wrong or found["lost"] else 0
 
 
@@ -184,10 +185,11 @@ def _ask(client: Client, digits: Digits, variants: Sequence[Variant], kinds: Seq
     for name, how in asked:
         replies.append((name, client.infer(inputs=image, explain=True, raise_for_outcome=False, **how)))
     why = decided.reasons(decided.read(client.settings), {reply.query_id for _, reply in replies})
-    table = reply_table(
-        [(f"{name}\n[dim]{why.get(r.query_id, '')}[/]" if r.outcome == "ok" else name, r) for name, r in replies]
-    )
-    out.print(table)
+    out.print(replies_table((_asked(name, why.get(reply.query_id, ""), reply), reply) for name, reply in replies))
+
+
+def _asked(name: str, reason: str, reply: Reply) -> Text:
+    return Text.assemble(name, (f"\n{reason}", "dim")) if reply.outcome == "ok" and reason else Text(name)
 
 
 def _phase(text: str) -> None:

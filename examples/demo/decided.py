@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rich.table import Table
+from rich.text import Text
 
 from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
@@ -46,7 +47,7 @@ def as_table(steps: Sequence[tuple[float, str]]) -> Table:
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for at_s, what in steps:
-        table.add_row(f"{at_s:.0f} s", what)
+        table.add_row(f"{at_s:.0f} s", Text(what))
     return table
 
 

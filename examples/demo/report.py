@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 from rich.table import Table
+from rich.text import Text
 
 from infaas.examples.demo.tally import Answer, Moment, percentiles
 
@@ -37,7 +38,7 @@ def as_table(found: Mapping[str, Any]) -> Table:
     table.add_column()
     table.add_column(overflow="fold")
     for name, figure in lines(found):
-        table.add_row(name, figure)
+        table.add_row(Text(name), Text(figure))
     return table
 
 
