@@ -1,4 +1,4 @@
-"""`python -m infaas.bench NAME`: one JSON line of ratios, measured side by side in one run."""
+"""`python -m infaas.bench NAME`: one JSON line; what is going on goes to standard error."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ import sys
 
 import orjson
 
+from infaas.bench.hostile import hostile
 from infaas.bench.latency import latency
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
-
-BENCHMARKS = {"latency": latency}
 
 
 def main() -> int:
     """Runs one benchmark."""
     parser = argparse.ArgumentParser(prog="python -m infaas.bench", description=__doc__)
-    parser.add_argument("name", choices=sorted(BENCHMARKS))
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("latency", help="ratios to a plain echo").set_defaults(run=lambda _: latency())
+    attack = commands.add_parser("hostile", help="hostile records between good ones")
+    attack.add_argument("--seed", type=int, default=0)
+    attack.add_argument("--count", type=int, default=10_000, help="hostile records")
+    attack.set_defaults(run=lambda given: hostile(given.seed, given.count))
+    given = parser.parse_args()
     try:
-        found = BENCHMARKS[parser.parse_args().name]()
+        figures = given.run(given)
     except InfaasError as error:
         err.print(f"error ({error.code}): {error}", highlight=False)
         return 1
     except KeyboardInterrupt:
         return 130
-    sys.stdout.write(orjson.dumps(found).decode() + "\n")
+    sys.stdout.write(orjson.dumps(figures).decode() + "\n")
     return 0
 
 

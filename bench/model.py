@@ -1,8 +1,10 @@
-"""A small network with fixed weights, for benchmarks: what it answers does not matter, what it takes does."""
+"""A small network with fixed weights, for benchmarks: what it takes matters, and what it answers is known."""
 
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,30 +13,62 @@ from infaas.schemas.oip import Array
 WIDTH, HIDDEN, CLASSES = 64, 512, 10
 
 
-def model_and_validation(rows: int = 200) -> tuple[bytes, bytes, Array]:
-    """An ONNX file, a validation set it is right on, and one row of input `[1, 64] float32`."""
-    from onnx import TensorProto, helper
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Two layers; `scores = relu(x first) second`."""
 
-    rng = np.random.default_rng(0)
-    first = rng.normal(size=(WIDTH, HIDDEN)).astype(np.float32) / 8
-    second = rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32) / 20
-    graph = helper.make_graph(
-        [
-            helper.make_node("MatMul", ["x", "first"], ["hidden"]),
-            helper.make_node("Relu", ["hidden"], ["active"]),
-            helper.make_node("MatMul", ["active", "second"], ["scores"]),
-        ],
-        "bench",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", WIDTH])],
-        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows", CLASSES])],
-        [
-            helper.make_tensor("first", TensorProto.FLOAT, first.shape, first.ravel()),
-            helper.make_tensor("second", TensorProto.FLOAT, second.shape, second.ravel()),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    x = rng.normal(size=(rows, WIDTH)).astype(np.float32)
-    labels = (np.maximum(x @ first, 0) @ second).argmax(axis=1)
+    first: Array
+    second: Array
+
+    @classmethod
+    def of(cls, *, noise: float = 0.0) -> Network:
+        """The one network; with noise on its second layer it is one that is right less often."""
+        rng = np.random.default_rng(0)
+        first = rng.normal(size=(WIDTH, HIDDEN)).astype(np.float32) / 8
+        second = rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32) / 20
+        return cls(first, second + (noise * rng.normal(size=second.shape) / 20).astype(np.float32))
+
+    def scores(self, x: Array) -> Array:
+        """What it answers, `[rows, 10] float32`."""
+        answers: Array = np.maximum(x @ self.first, 0) @ self.second
+        return answers
+
+    def onnx(self) -> bytes:
+        """An ONNX file with input `x` and output `scores`."""
+        from onnx import TensorProto, helper
+
+        def constant(name: str, values: Array) -> Any:
+            return helper.make_tensor(name, TensorProto.FLOAT, values.shape, values.ravel())
+
+        graph = helper.make_graph(
+            [
+                helper.make_node("MatMul", ["x", "first"], ["hidden"]),
+                helper.make_node("Relu", ["hidden"], ["active"]),
+                helper.make_node("MatMul", ["active", "second"], ["scores"]),
+            ],
+            "bench",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", WIDTH])],
+            [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows", CLASSES])],
+            [constant("first", self.first), constant("second", self.second)],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        return bytes(model.SerializeToString())
+
+
+def inputs(rows: int, *, seed: int = 1) -> Array:
+    """Rows of input, `[rows, 64] float32`."""
+    return np.random.default_rng(seed).normal(size=(rows, WIDTH)).astype(np.float32)
+
+
+def validation_of(network: Network, rows: int = 200) -> bytes:
+    """A validation set on which this network is always right."""
+    x = inputs(rows)
     packed = io.BytesIO()
-    np.savez(packed, x=x, labels=labels)
-    return model.SerializeToString(), packed.getvalue(), x[:1]
+    np.savez(packed, x=x, labels=network.scores(x).argmax(axis=1))
+    return packed.getvalue()
+
+
+def model_and_validation() -> tuple[bytes, bytes, Array]:
+    """An ONNX file, a validation set it is right on, and one row of input `[1, 64] float32`."""
+    network = Network.of()
+    return network.onnx(), validation_of(network), inputs(1)
