@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-torch check format bench clean
+.PHONY: help demo test test-torch check spec format bench clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -32,6 +32,9 @@ check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+spec:            ## model-check the ownership and leadership protocol, some minutes (BIG=1 widens the bounds)
+	$(PYTHON) docs/spec/run.py $(if $(BIG),big)
 
 format: $(STAMP) ## format and fix what can be fixed
 	$(BIN)/ruff format .
