@@ -7,6 +7,7 @@ output of shape [rows, classes]. Metric `accuracy` = share of rows whose predict
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,22 +33,21 @@ def scored_rows(arrays: Mapping[str, Array]) -> dict[str, Array]:
     return {name: array[kept] for name, array in arrays.items()}
 
 
-def predict(
-    path: Path, contract: Contract, arrays: Mapping[str, Array], *, engine_name: str, platform: str, cores: int
-) -> Array:
-    """Predictions of an artifact, `[rows]` int64, by an engine loaded for this alone."""
+@contextmanager
+def loaded_engine(path: Path, *, engine_name: str, platform: str, cores: int) -> Iterator[Engine]:
+    """An artifact in an engine that is loaded for this alone."""
     loaded = engine(engine_name)
     loaded.load(path, platform=platform, cores=cores)
     try:
-        return predictions(loaded, contract, arrays)
+        yield loaded
     finally:
         loaded.close()
 
 
-def predictions(loaded: Engine, contract: Contract, arrays: Mapping[str, Array]) -> Array:
-    """Predictions of a loaded engine, `[rows]` int64."""
+def predictions(loaded: Engine, contract: Contract, arrays: Mapping[str, Array], *, batch: int = BATCH) -> Array:
+    """Predictions of a loaded engine, `[rows]` int64, `batch` rows at a time."""
     rows = len(arrays[LABELS])
-    parts = [_labels(contract, loaded.run(batch)) for batch in batches(contract, arrays, rows, BATCH)]
+    parts = [_labels(contract, loaded.run(piece)) for piece in batches(contract, arrays, rows, batch)]
     return np.concatenate(parts).astype(np.int64)
 
 

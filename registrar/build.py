@@ -119,7 +119,7 @@ class Build:
         found: dict[str, Any] = orjson.loads(ended.stdout.strip().splitlines()[-1])
         return found
 
-    def _measure(self, artifact: Path, rows: Mapping[str, Array], found: Mapping[str, float]) -> None:
+    def _measure(self, artifact: Path, rows: Mapping[str, Array], found: Mapping[str, Any]) -> None:
         variant, recipe = self._variant, self._variant.recipe
         loaded = engine(recipe.engine)
         loaded.load(artifact, platform=recipe.platform, cores=recipe.cores)  # imports the engine's library, too
@@ -128,7 +128,9 @@ class Build:
         loaded.load(artifact, platform=recipe.platform, cores=recipe.cores)
         loaded.run({spec.name: rows[spec.name][:1] for spec in variant.contract.inputs})
         load_ms = (time.perf_counter() - start) * 1000.0
-        for point in measure(loaded, variant.contract, rows, max_batch=recipe.max_batch, done=self._done):
+        # Where another's input would change an answer, each query runs by itself: no other batch is measured, so none is formed.
+        max_batch = 1 if found["changed_by"] else recipe.max_batch
+        for point in measure(loaded, variant.contract, rows, max_batch=max_batch, done=self._done):
             self._say(Measured(point=point))
             if self._inbox.closed:
                 return  # nobody listens any more
@@ -144,6 +146,10 @@ class Build:
             peak_memory_bytes=peak,
             accuracy=found["accuracy"],
             agreement=found["agreement"],
+            batch_invariant=not found["changed_by"],
+            reason=f"one query at a time: {found['changed_by']} beside it change its answer"
+            if found["changed_by"]
+            else "",
         )
         self._finish(built)
 

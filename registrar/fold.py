@@ -52,7 +52,7 @@ def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
             case "building":
                 out += _build(view, architecture, now)
             case "ready":
-                out += _progress(view, now) or _settle(now)
+                out += _progress(view, now) or _settle(view, now)
                 out += [_retired(v) for v in old if v.state not in OPEN]
             case "retired":
                 out += [_retired(v) for v in mine if v.state != "retired"]
@@ -76,7 +76,7 @@ def _build(view: View, architecture: Architecture, variants: list[Variant]) -> l
     if out or any(v.state in OPEN and _can_be_built(view, v) for v in variants):
         return out
     if any(v.state == "ready" for v in variants):
-        return [*_settle(variants), architecture.model_copy(update={"state": "ready"})]
+        return [*_settle(view, variants), architecture.model_copy(update={"state": "ready"})]
     if any(v.state in OPEN for v in variants):
         return []
     why = "; ".join(f"{v.variant}: {v.reason}" for v in variants) or "no variant was planned"
@@ -115,7 +115,9 @@ def _folded(view: View, variant: Variant) -> Variant:
 
 def _ready(view: View, variant: Variant, built: Built) -> Variant:
     measured = sorted(view.profiles.get(variant.variant, {}).items())
-    points = tuple(p.point for _, p in measured if p.worker == built.worker)  # one machine's curve, never two machines'
+    points = tuple(  # one machine's curve, never two machines'
+        p.point for batch, p in measured if p.worker == built.worker and (built.batch_invariant or batch == 1)
+    )
     if not points:
         return variant.model_copy(update={"state": "failed", "reason": "the build ended without a measured point"})
     slope, intercept = fit_line(points)
@@ -130,11 +132,17 @@ def _ready(view: View, variant: Variant, built: Built) -> Variant:
     )
     recipe = variant.recipe
     cost = variant_cost_per_hour(recipe.platform, recipe.cores, built.peak_memory_bytes)
-    update = {"state": "ready", "artifact_digest": built.artifact_digest, "profile": profile, "cost_per_hour": cost}
+    update = {
+        "state": "ready",
+        "artifact_digest": built.artifact_digest,
+        "profile": profile,
+        "cost_per_hour": cost,
+        "reason": built.reason,
+    }
     return variant.model_copy(update=update)
 
 
-def _settle(variants: list[Variant]) -> list[Architecture | Variant]:
+def _settle(view: View, variants: list[Variant]) -> list[Architecture | Variant]:
     """Marks what is dominated, and what is no longer."""
     served = [v for v in variants if v.state in SERVABLE]
     worse = dominated(served)
@@ -142,7 +150,9 @@ def _settle(variants: list[Variant]) -> list[Architecture | Variant]:
     for one in served:
         state = "dominated" if one.variant in worse else "ready"
         if one.state != state:
-            reason = f"{worse[one.variant]} is no worse in anything" if one.variant in worse else ""
+            built = view.built.get(one.variant)
+            by = worse.get(one.variant)
+            reason = f"{by} is no worse in anything" if by else built.reason if built else ""
             out.append(one.model_copy(update={"state": state, "reason": reason}))
     return out
 

@@ -3,7 +3,8 @@
 A process of its own: a generator's libraries, the source and the validation set need far more memory than serving, and it is
 serving that the build measures.
 In: one line of JSON, {parent, generator, source, target, sample, sample_rows, validation, contract, engine, platform, cores}.
-Out: one line, {accuracy, agreement}, {not_applicable} or {failed}.
+Out: one line, {accuracy, agreement, changed_by}, {not_applicable} or {failed}; `changed_by` says what beside a row changes its
+answer, and is empty if nothing does.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ import numpy as np
 import orjson
 
 from infaas.host.process import die_with_parent
-from infaas.registrar.accuracy import accuracy, predict, scored_rows
+from infaas.registrar.accuracy import BATCH, accuracy, loaded_engine, predictions, scored_rows
 from infaas.registrar.check import LABELS, read_validation
 from infaas.registrar.generators.generator import NotApplicable, generator
+from infaas.registrar.invariance import changed_by
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import InfaasError
 
@@ -32,15 +34,23 @@ def generate(order: dict[str, Any]) -> dict[str, Any]:
         generator(order["generator"]).generate(source, target)
         contract = Contract.model_validate(order["contract"])
         arrays = scored_rows(read_validation(Path(order["validation"]), limit=VALIDATION_BYTES))
-        how = {"engine_name": order["engine"], "platform": order["platform"], "cores": order["cores"]}
-        predicted = predict(target, contract, arrays, **how)
-        before = predict(source, contract, arrays, **how)
+        engine = {"engine_name": order["engine"], "platform": order["platform"], "cores": order["cores"]}
+        with loaded_engine(target, **engine) as variant:
+            changed = changed_by(variant, contract, arrays) if order["sample_rows"] > 1 else ""
+            batch = 1 if changed else BATCH  # scored as it will serve
+            predicted = predictions(variant, contract, arrays, batch=batch)
+        with loaded_engine(source, **engine) as original:
+            before = predictions(original, contract, arrays)
     except NotApplicable as error:
         return {"not_applicable": str(error)}
     except InfaasError as error:
         return {"failed": str(error)}
     np.savez(order["sample"], *(arrays[spec.name][: order["sample_rows"]] for spec in contract.inputs))
-    return {"accuracy": accuracy(predicted, arrays[LABELS]), "agreement": accuracy(predicted, before)}
+    return {
+        "accuracy": accuracy(predicted, arrays[LABELS]),
+        "agreement": accuracy(predicted, before),
+        "changed_by": changed,
+    }
 
 
 def main() -> int:

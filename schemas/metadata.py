@@ -109,7 +109,7 @@ class Variant(Record):
     cost_per_hour: float | None = None
     """C_v at the catalogue price, USD."""
     reason: str = ""
-    """Why it is rejected, failed or dominated (and by what)."""
+    """Why it is rejected, failed, dominated (and by what), not built yet, or run one query at a time."""
 
     @property
     def key(self) -> str:
@@ -131,6 +131,8 @@ class Built(Record):
     peak_memory_bytes: int = 0
     accuracy: float = 0.0
     agreement: float | None = None
+    batch_invariant: bool = True
+    """Whether no row's input changes another row's answer; else only batches of 1 are measured, and formed."""
 
     @property
     def key(self) -> str:

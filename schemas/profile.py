@@ -71,12 +71,15 @@ class Profile(BaseModel):
 
 
 def fit_line(points: tuple[BatchPoint, ...]) -> tuple[float, float]:
-    """Least squares `lat(b) = slope * b + intercept` through the medians; one point gives slope 0."""
+    """Least squares `lat(b) = slope * b + intercept` through the medians.
+
+    One point says nothing of larger batches: then b queries take b times as long, as if they ran one after the other.
+    """
     n = len(points)
     mean_b = sum(p.batch for p in points) / n
     mean_l = sum(p.p50_ms for p in points) / n
     spread = sum((p.batch - mean_b) ** 2 for p in points)
     if spread == 0:
-        return 0.0, mean_l
+        return mean_l / mean_b, 0.0
     slope = sum((p.batch - mean_b) * (p.p50_ms - mean_l) for p in points) / spread
     return slope, mean_l - slope * mean_b

@@ -91,6 +91,8 @@ def test_a_model_becomes_measured_variants_with_topics(office):
     assert exact.profile.accuracy == 1.0
     assert exact.profile.agreement == 1.0
     assert [p.batch for p in exact.profile.points] == [1, 2, 4]
+    dynamic = variants["linear.v1.onnxruntime-cpu1-int8"]
+    assert dynamic.profile.max_batch == 1, "a neighbour's row changes its answer"
     assert exact.profile.load_ms > 0
     assert exact.profile.peak_memory_bytes > 10_000_000
     assert exact.cost_per_hour > 0

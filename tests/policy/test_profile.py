@@ -111,7 +111,7 @@ def test_a_profile_by_hand():
 def test_the_seeds_variants_count_as_batch_one_with_their_given_rate():
     a = profile([BatchPoint(batch=1, p50_ms=10, p99_ms=12)])
     assert (capacity(a), capacity(a, 12), capacity(a, 11)) == (pytest.approx(100), pytest.approx(100), 0.0)
-    assert (a.slope, a.latency_ms(5)) == (0.0, 10)
+    assert (a.slope, a.latency_ms(5)) == (10.0, 50.0)  # nobody measured a batch: one after the other
 
 
 @given(st.floats(-5, 5), st.floats(0.1, 50), st.lists(st.integers(1, 64), min_size=2, max_size=8, unique=True))
