@@ -205,12 +205,12 @@ class Admin:
                 log.info("no offset", extra={"topic": place.topic, "partition": place.partition, "error": str(error)})
         return out
 
-    def committed(self, topics: Mapping[str, int]) -> dict[Place, Commit]:
-        """What the work group has committed for every partition of these topics (name → partitions)."""
+    def committed(self, topics: Mapping[str, int], *, group: str | None = None) -> dict[Place, Commit]:
+        """What a group (full name; None = the work group) has committed for every partition of these topics (name → partitions)."""
         places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
         if not places:
             return {}
-        group = self._names.group(WORK_GROUP)
+        group = group or self._names.group(WORK_GROUP)
         request = [ConsumerGroupTopicPartitions(group, places)]
         try:
             answer = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[group].result()

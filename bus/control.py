@@ -1,7 +1,8 @@
 """The control plane's commands and its description, by FastStream: the registrar and the scaler alone import this.
 
 FastStream runs in a thread with an event loop of its own. A command is handed to the service's loop and is committed only when
-that has confirmed it, so a service that dies meanwhile finds it again.
+that has confirmed it, so a service that dies meanwhile finds it again. It is committed by its own offset: FastStream's `ack` commits
+what was polled by the time the client gets to it, and that may be the next command as well, which nobody has answered.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from confluent_kafka import KafkaException, TopicPartition
 from faststream import AckPolicy, FastStream
 from faststream.confluent import KafkaBroker, KafkaMessage
 from faststream.specification.asyncapi import AsyncAPI
 
+from infaas.bus.errors import translate
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
 from infaas.schemas import reports
@@ -27,6 +30,7 @@ from infaas.schemas.topics import DECISIONS, METADATA, REGISTRAR_GROUP, REGISTRA
 
 if TYPE_CHECKING:
     from faststream.confluent.config import ConfluentConfig
+    from faststream.confluent.helpers.client import AsyncConfluentConsumer
 
 log = logging.getLogger(__name__)
 CLOSE_S = 10.0
@@ -120,7 +124,7 @@ class Commands:
             pending = Pending(Record(raw[0] if isinstance(raw, tuple) else raw), asyncio.get_running_loop())
             self._queue.put(pending)
             await pending.wait()
-            await message.ack()
+            await asyncio.to_thread(_commit, message, pending.record)
 
         self._ready.set()
         await broker.start()
@@ -133,11 +137,20 @@ class Commands:
             await broker.stop()
 
 
+def _commit(message: KafkaMessage, record: Record) -> None:
+    """Commits one command; one that is not committed comes again, and is answered again."""
+    consumer = cast("AsyncConfluentConsumer", message.consumer).consumer
+    try:
+        consumer.commit(offsets=[TopicPartition(record.topic, record.partition, record.offset + 1)], asynchronous=False)
+    except KafkaException as error:
+        log.info("a command is not committed", extra={"offset": record.offset, "error": str(translate(error))})
+
+
 def _broker(settings: BusSettings, client_id: str) -> KafkaBroker:
     return KafkaBroker(
         settings.bootstrap_servers,
         client_id=client_id,
-        config=cast("ConfluentConfig", {"log_level": 2, **settings.given}),
+        config=cast("ConfluentConfig", {"log_level": 2, "enable.auto.offset.store": False, **settings.given}),
         allow_auto_create_topics=False,
         logger=None,
         graceful_timeout=2.0,
