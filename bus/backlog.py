@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from infaas.bus.admin import Admin
 from infaas.schemas.topics import TopicNames
@@ -32,7 +32,9 @@ class Backlogs:
 
     by_variant: Mapping[str, tuple[Waiting, ...]]
     partitions: Mapping[str, int]
-    """Of the work topic, by variant; a variant without a topic is not there."""
+    """That the variant's work and offline topic both have; a variant without topics is not there."""
+    uneven: Mapping[str, int] = field(default_factory=dict)
+    """Variants whose topics differ, with the larger count: who grew them did not come to the end."""
 
     def of(self, variant: str) -> tuple[Waiting, ...]:
         """A variant's partitions."""
@@ -57,5 +59,11 @@ def read_backlogs(admin: Admin, names: TopicNames, variants: Iterable[str]) -> B
         commit = commits.get((topic, partition))
         begin = low if commit is None or commit.offset is None else max(low, commit.offset)
         found.setdefault(names.variant_of(topic), []).append(Waiting(topic, partition, begin, end, low))
-    partitions = {names.variant_of(t): count for t, count in topics.items() if t == names.work(names.variant_of(t))}
-    return Backlogs({v: tuple(all_) for v, all_ in found.items()}, partitions)
+    counts: dict[str, list[int]] = {}
+    for topic, count in topics.items():
+        counts.setdefault(names.variant_of(topic), []).append(count)
+    return Backlogs(
+        {v: tuple(all_) for v, all_ in found.items()},
+        {v: min(pair) for v, pair in counts.items() if len(pair) > 1},
+        {v: max(pair) for v, pair in counts.items() if len(pair) > 1 and min(pair) < max(pair)},
+    )

@@ -1,14 +1,39 @@
-"""Which worker builds which planned variant. Pure."""
+"""Which worker builds which planned variant. Pure.
+
+A build under way stays where it is as long as that worker is there and large enough. One that finds no room waits; but not for
+ever: after a while it takes the place of instances that the load does not need, and, where its architecture has nothing yet that
+could be served, in the end of any instance, the one first without which the others have most headroom left.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from infaas.scaler.fold import BUILD_BYTES
-from infaas.scaler.snapshot import Snapshot
-from infaas.schemas.metadata import Built, Placement, Variant
+from infaas.policy.build import build_bytes
+from infaas.scaler.placement import Place, headroom_without, spare_on
+from infaas.scaler.snapshot import Room, Snapshot
+from infaas.schemas.metadata import SERVABLE, Built, Placement, Recipe, Variant
 
-Place = tuple[str, str]
+SPARE_AFTER_S = 10.0
+ANY_AFTER_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Builds:
+    """Where builds run, and what makes room for them."""
+
+    places: frozenset[Place] = frozenset()
+    """By (worker, variant)."""
+    waiting: Mapping[str, float] = field(default_factory=dict)
+    """Variants that find no room, and since when, monotonic seconds."""
+    evicted: Mapping[Place, int] = field(default_factory=dict)
+    """Instances that give way, by (worker, variant)."""
+
+
+def can_hold(recipe: Recipe, room: Room) -> bool:
+    """Whether a worker could build this if it did nothing else."""
+    return recipe.platform in room.platforms and recipe.cores <= room.cores
 
 
 def place_builds(
@@ -18,37 +43,102 @@ def place_builds(
     placements: Mapping[Place, Placement],
     placed: Mapping[Place, int],
     *,
+    needed: Mapping[str, int] | None = None,
+    waiting: Mapping[str, float] | None = None,
     at_most: int,
-) -> tuple[frozenset[Place], int]:
-    """Builds by (worker, variant), and how many found no room.
+) -> Builds:
+    """Places for builds.
 
-    A build under way stays where it is; one whose worker is gone begins anew elsewhere, behind the points it has written.
+    Args:
+        now: the picture.
+        variants: all of the catalogue.
+        built: what builds have found.
+        placements: as they are.
+        placed: instances that should run, by (worker, variant).
+        needed: of these, what the load needs, by variant.
+        waiting: since when builds have found no room, of the decision before.
+        at_most: builds at once; 0 = as many as find room.
     """
     todo = sorted(v for v, r in variants.items() if r.state in ("planned", "building") and v not in built)
-    kept = {w for w, p in placements.items() if p.build and w[1] in todo and w[0] in now.rooms}
-    free = {w: [room.cores, room.memory_bytes] for w, room in now.rooms.items()}
+    places = {
+        (w, v)
+        for (w, v), p in placements.items()
+        if p.build and v in todo and w in now.rooms and can_hold(variants[v].recipe, now.rooms[w])
+    }
+    free = _free(now, variants, placed, places)
+    under_way, since, evicted = {v for _, v in places}, {}, dict[Place, int]()
+    for variant in todo:
+        if variant in under_way:
+            continue
+        if at_most and len(places) >= at_most:
+            break
+        recipe = variants[variant].recipe
+        able = [w for w, room in now.rooms.items() if can_hold(recipe, room) and free[w].holds(recipe, room)]
+        worker = min(able, key=lambda w: (-free[w].cores, w), default=None)  # spread: measuring wants to be alone
+        if worker is None:
+            since[variant] = (waiting or {}).get(variant, now.now_s)
+            patience_s = now.now_s - since[variant]
+            if patience_s < SPARE_AFTER_S or evicted:
+                continue
+            last = patience_s >= ANY_AFTER_S and _nothing_to_serve(variants, variants[variant])
+            found = _make_room(now, recipe, placed, {} if last else needed or {}, free)
+            if found is None:
+                continue
+            worker, evicted = found
+            for (_, name), count in evicted.items():
+                free[worker].take(now.variants[name].cores, now.variants[name].memory_bytes, -count)
+            del since[variant]
+        places.add((worker, variant))
+        free[worker].take(recipe.cores, build_bytes(now.rooms[worker].memory_bytes))
+    return Builds(frozenset(places), since, evicted)
+
+
+@dataclass(slots=True)
+class _Free:
+    cores: int
+    memory_bytes: int
+
+    def holds(self, recipe: Recipe, room: Room) -> bool:
+        return recipe.cores <= self.cores and build_bytes(room.memory_bytes) <= self.memory_bytes
+
+    def take(self, cores: int, memory_bytes: int, count: int = 1) -> None:
+        self.cores -= cores * count
+        self.memory_bytes -= memory_bytes * count
+
+
+def _free(
+    now: Snapshot, variants: Mapping[str, Variant], placed: Mapping[Place, int], builds: set[Place]
+) -> dict[str, _Free]:
+    free = {w: _Free(room.cores, room.memory_bytes) for w, room in now.rooms.items()}
     for (worker, variant), count in placed.items():
         if worker in free and variant in now.variants:
-            free[worker][0] -= now.variants[variant].cores * count
-            free[worker][1] -= now.variants[variant].memory_bytes * count
-    for worker, variant in kept:
-        free[worker][0] -= variants[variant].recipe.cores
-        free[worker][1] -= BUILD_BYTES
-    out, waiting = set(kept), 0
-    for variant in todo:
-        if any(v == variant for _, v in kept):
+            free[worker].take(now.variants[variant].cores, now.variants[variant].memory_bytes, count)
+    for worker, variant in builds:
+        free[worker].take(variants[variant].recipe.cores, build_bytes(now.rooms[worker].memory_bytes))
+    return free
+
+
+def _nothing_to_serve(variants: Mapping[str, Variant], waiting: Variant) -> bool:
+    return not any(v.architecture == waiting.architecture and v.state in SERVABLE for v in variants.values())
+
+
+def _make_room(
+    now: Snapshot, recipe: Recipe, placed: Mapping[Place, int], needed: Mapping[str, int], free: Mapping[str, _Free]
+) -> tuple[str, dict[Place, int]] | None:
+    """The worker where those that stay can best do without what gives way, and what that is."""
+    found: list[tuple[float, str, list[str]]] = []
+    for worker, room in sorted(now.rooms.items()):
+        if not can_hold(recipe, room):
             continue
-        recipe = variants[variant].recipe
-        able = [
-            w
-            for w, room in now.rooms.items()
-            if recipe.platform in room.platforms and recipe.cores <= free[w][0] and free[w][1] >= BUILD_BYTES
-        ]
-        if not able or (at_most and len(out) >= at_most):
-            waiting += 1
-            continue
-        worker = min(able, key=lambda w: (-free[w][0], w))  # spread: measuring wants to be alone
-        out.add((worker, variant))
-        free[worker][0] -= recipe.cores
-        free[worker][1] -= BUILD_BYTES
-    return frozenset(out), waiting
+        trial, off = _Free(free[worker].cores, free[worker].memory_bytes), list[str]()
+        for name in spare_on(now, worker, needed, placed):
+            if trial.holds(recipe, room):
+                break
+            trial.take(now.variants[name].cores, now.variants[name].memory_bytes, -1)
+            off.append(name)
+        if trial.holds(recipe, room):
+            found.append((-headroom_without(now, off), worker, off))
+    if not found:
+        return None
+    _, worker, off = min(found, key=lambda f: f[:2])
+    return worker, {(worker, name): off.count(name) for name in set(off)}

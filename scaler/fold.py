@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Iterable
 
 from infaas.bus.backlog import Backlogs
+from infaas.policy.build import build_bytes
+from infaas.scaler.building import can_hold
 from infaas.scaler.demand import Demand
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import Park
@@ -21,7 +23,7 @@ INTERFERED_S = 5.0
 AVOID_S = 60.0
 MOVE_AGAIN_S = 120.0
 USED_S = 10.0
-BUILD_BYTES = 1 << 30
+SILENT_S = 60.0
 
 
 class Fold:
@@ -30,8 +32,7 @@ class Fold:
     def __init__(self, *, silence_s: float) -> None:
         self.demand = Demand()
         self.liveness = Liveness(silence_s)
-        self.routers: dict[str, RouterReport] = {}
-        """Newest report of each member of the router group, by member id."""
+        self._routers: dict[str, tuple[float, RouterReport]] = {}
         self.telemetry_s = 0.0
         self._wanted: dict[str, float] = {}
         self._avoid: dict[tuple[str, str], float] = {}
@@ -52,7 +53,7 @@ class Fold:
                 self.liveness.hear(report.boot_id, at_s)
             case RouterReport():
                 self.demand.report(report, at_s)
-                self.routers[report.member_id] = report
+                self._routers[report.member_id] = at_s, report
             case VariantWanted():
                 news = self._wanted.get(report.variant, 0.0) < now_s - WANT_S
                 self._wanted[report.variant] = now_s
@@ -61,6 +62,11 @@ class Fold:
                 if report.role == "scaler" and report.epoch == epoch:
                     self.liveness.tick(at_s)
         return False
+
+    def routers(self) -> dict[str, RouterReport]:
+        """Newest report of each member of the router group that is heard, by member id."""
+        self._routers = {m: r for m, r in self._routers.items() if r[0] >= self.telemetry_s - SILENT_S}
+        return {member: report for member, (_, report) in self._routers.items()}
 
     def snapshot(self, view: View, backlogs: Backlogs, now_s: float) -> Snapshot:
         """The picture now."""
@@ -79,9 +85,10 @@ class Fold:
                 active[one.variant] = active.get(one.variant, 0) + 1
         builds: dict[str, tuple[int, int]] = {}
         for (worker, variant), placement in view.placements.items():
-            if placement.build and variant in view.variants:
+            room, record = rooms.get(worker), view.variants.get(variant)
+            if placement.build and record and room and can_hold(record.recipe, room):
                 cores, memory = builds.get(worker, (0, 0))
-                builds[worker] = (cores + view.variants[variant].recipe.cores, memory + BUILD_BYTES)
+                builds[worker] = cores + record.recipe.cores, memory + build_bytes(room.memory_bytes)
         return Snapshot(
             now_s=now_s,
             classes=self.demand.classes(self.telemetry_s),
@@ -95,7 +102,7 @@ class Fold:
             builds=builds,
         )
 
-    def park(self, view: View, since: dict[str, float], builds_waiting: int) -> Park:
+    def park(self, view: View, builds_waiting: int) -> Park:
         """The machines now."""
         states: dict[str, list[Instance]] = {}
         for one in view.instances.values():
@@ -107,7 +114,6 @@ class Fold:
                 used[name] = sum(cores for _, cores in seen) / len(seen) / worker.hardware.cores
         return Park(
             machines={n: m for n, m in view.machines.items() if m.wanted != "stopped"},
-            since=dict(since),
             used=used,
             overloaded={i.worker for i in view.instances.values() if i.state == "overloaded"},
             interfered_everywhere={v for v, all_ in states.items() if all(i.state == "interfered" for i in all_)},

@@ -2,7 +2,8 @@
 
 Add one when something needed finds no room, or a resource is above 80 % on all workers, or most workers hold overloaded
 variants, or a variant is interfered everywhere it runs. One at a time: a machine that is coming counts as room.
-Give back, after a quiet time, the one whose instances would fit elsewhere: drained first, stopped when empty.
+Give back, after a quiet time, the one whose instances would fit elsewhere: drained first, stopped when empty. One whose worker
+has died, or never came, is stopped at once: if it is still needed, the next decision adds another.
 Source: INFaaS's VM-Autoscaler (adding); DESIGN §8 (removing).
 """
 
@@ -38,9 +39,10 @@ class DrainMachine:
 
 @dataclass(frozen=True, slots=True)
 class StopMachine:
-    """It is empty: stop it."""
+    """It is empty, or lost: stop what there is of it, and forget it."""
 
     machine: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class Park:
     """Those this scaler started, by id; a machine's worker has its name."""
     since: Mapping[str, float] = field(default_factory=dict)
     """When each was asked for, monotonic seconds."""
+    live: AbstractSet[str] = frozenset()
+    """Workers that are there."""
+    came: AbstractSet[str] = frozenset()
+    """Machines whose worker was there at some time since they were asked for."""
     used: Mapping[str, float] = field(default_factory=dict)
     """Share of its cores that each worker used over the last 10 s."""
     overloaded: AbstractSet[str] = frozenset()
@@ -76,12 +82,16 @@ def decide(
     for name, machine in park.machines.items():
         empty = not any(n for (w, _), n in now.placed.items() if w == name) and name not in now.builds
         if machine.wanted == "drained" and empty:
-            out.append(StopMachine(name))
+            out.append(StopMachine(name, "it is empty"))
+        elif _lost(now, park, name):
+            out.append(StopMachine(name, "its worker died" if name in park.came else f"no worker in {COMING_S:g} s"))
+    if out:
+        return out, dict(quiet_since)  # what is still needed gets another machine when these are gone
     running = [n for n, m in park.machines.items() if m.wanted == "running"]
     coming = [n for n in running if n not in now.rooms and now.now_s - park.since.get(n, now.now_s) < COMING_S]
     why = _why_more(now, park, unplaced)
     if why and not coming and len(running) < at_most:
-        return [*out, AddMachine(why)], {}
+        return [AddMachine(why)], {}
     quiet: dict[str, float] = {}
     if not why and not coming:
         for name in running:
@@ -93,6 +103,11 @@ def decide(
             out.append(DrainMachine(name, f"what runs on it has fitted elsewhere for {QUIET_S:g} s"))
             quiet = {}
     return out, quiet
+
+
+def _lost(now: Snapshot, park: Park, name: str) -> bool:
+    """Whether a machine's worker is dead or has never come: it holds nothing, and counts for nothing."""
+    return name not in park.live and (name in park.came or now.now_s - park.since.get(name, now.now_s) >= COMING_S)
 
 
 def _why_more(now: Snapshot, park: Park, unplaced: Mapping[str, int]) -> str:

@@ -14,7 +14,9 @@ from infaas.scaler.headroom import headroom
 from infaas.scaler.snapshot import Room, Snapshot
 from infaas.schemas.servable import Servable
 
-Placed = dict[tuple[str, str], int]
+Place = tuple[str, str]
+"""Worker and variant."""
+Placed = dict[Place, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,13 @@ def _push_out(
         if not fits(now, one, room):
             continue
         trial, off = _Free(free[worker].cores, free[worker].memory_bytes), []
-        for name in _spare_on(now, worker, needed, placed):
+        for name in spare_on(now, worker, needed, placed):
             if trial.holds(one):
                 break
             trial.take(now.variants[name], -1)
             off.append(name)
         if trial.holds(one):
-            found.append((-_without(now, off), worker, trial, off))
+            found.append((-headroom_without(now, off), worker, trial, off))
     if not found:
         return None
     _, worker, trial, off = min(found, key=lambda f: f[:2])
@@ -147,16 +149,16 @@ def _push_out(
     return worker
 
 
-def _spare_on(now: Snapshot, worker: str, needed: Mapping[str, int], placed: Placed) -> list[str]:
-    """What a worker runs beyond what is needed: first what is missed least, then the dearest."""
+def spare_on(now: Snapshot, worker: str, needed: Mapping[str, int], placed: Mapping[Place, int]) -> list[str]:
+    """What a worker runs beyond what is needed: first what is needed least, then the most expensive."""
     out: list[str] = []
     for variant in {v for (w, v), n in placed.items() if w == worker and n}:
         total = sum(n for (_, v), n in placed.items() if v == variant)
         out += [variant] * min(placed[worker, variant], max(0, total - needed.get(variant, 0)))
-    return sorted(out, key=lambda v: (-_without(now, [v]), -now.variants[v].cost_per_hour, v))
+    return sorted(out, key=lambda v: (-headroom_without(now, [v]), -now.variants[v].cost_per_hour, v))
 
 
-def _without(now: Snapshot, off: Sequence[str]) -> float:
+def headroom_without(now: Snapshot, off: Sequence[str]) -> float:
     """Headroom of what runs at this moment, these gone."""
     left = Counter({v: n for v, n in now.active.items() if v in now.variants})
     left.subtract(off)

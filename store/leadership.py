@@ -17,7 +17,8 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import uuid_utils
 
@@ -39,6 +40,15 @@ CLAIM_TIMEOUT_S = 3.0
 RESIGNED = -1
 
 
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a leader says of itself, for people who watch."""
+
+    headroom: Mapping[str, float] = field(default_factory=dict)
+    """By application."""
+    cost_per_hour: float = 0.0
+
+
 class Leadership:
     """One candidate's part; `step` is called often by the service's loop, after it polled table and outbox.
 
@@ -47,6 +57,7 @@ class Leadership:
         role: what is led.
         table: the view, which the service polls.
         outbox: the service's producer.
+        status: shown in the ticks.
         now: monotonic seconds.
     """
 
@@ -57,11 +68,12 @@ class Leadership:
         role: Role,
         table: Table,
         outbox: Outbox,
+        status: Callable[[], Status] = Status,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metadata, self._telemetry = settings.names.of(METADATA), settings.names.of(TELEMETRY)
         self._role: Role = role
-        self._table, self._outbox, self._now = table, outbox, now
+        self._table, self._outbox, self._status, self._now = table, outbox, status, now
         self._nonce: str | None = None
         self._claimed_at = 0.0
         self._heard_at = now()
@@ -71,13 +83,11 @@ class Leadership:
         self._repaired: dict[str, int] = {}
         self._in_flight: Counter[str] = Counter()
         self._written: dict[str, int] = {}  # key → offset after our last confirmed record
+        self._last_written = -1
         self.epoch = -1
         self.is_leader = False
         self.took_over_at = -1.0
         """Monotonic time of the last take-over."""
-        self.headroom: dict[str, float] = {}
-        """Shown in the ticks."""
-        self.cost_per_hour = 0.0
 
     def observe(self, report: AnyReport) -> None:
         """Takes in a leader's tick; other reports are ignored."""
@@ -122,6 +132,10 @@ class Leadership:
         """
         self._send(key, None, on_done)
 
+    def settled(self, offset: int) -> bool:
+        """Whether everything written under our epoch is confirmed, or has failed, and stands below an offset of the view."""
+        return not self._in_flight.total() and offset > self._last_written
+
     def resign(self) -> None:
         """Says that we stop, so that a standby need not wait."""
         if self.is_leader:
@@ -134,8 +148,11 @@ class Leadership:
 
         def done(delivery: Delivery) -> None:
             self._in_flight[key] -= 1
+            if not self._in_flight[key]:
+                del self._in_flight[key]
             if delivery.error is None:
                 self._written[key] = max(delivery.offset + 1, self._written.get(key, 0))
+                self._last_written = max(self._last_written, delivery.offset)
             if on_done is not None:
                 on_done(delivery)
 
@@ -193,11 +210,12 @@ class Leadership:
         self._report(self._sequence)
 
     def _report(self, sequence: int) -> None:
+        status = self._status()
         tick = Tick(
             role=self._role,
             epoch=self.epoch,
             sequence=sequence,
-            headroom=self.headroom,
-            cost_per_hour=self.cost_per_hour,
+            headroom=dict(status.headroom),
+            cost_per_hour=status.cost_per_hour,
         )
         self._outbox.send(self._telemetry, key=f"tick/{self._role}", value=reports.encode(tick), partition=0)

@@ -36,6 +36,10 @@ class LocalProvisioner:
         if _find(machine) is not None:
             assert machine.provider_id is not None
             return machine.provider_id
+        earlier = self._children.pop(machine.machine, None)
+        if earlier is not None:  # its start was not written down: two of one name would depose each other
+            earlier.kill()
+            earlier.wait()
         environment = {
             **os.environ,
             "INFAAS_WORKER_NAME": machine.machine,
@@ -53,11 +57,14 @@ class LocalProvisioner:
 
     def stop(self, machine: Machine) -> None:
         """See `Provisioner.stop`."""
-        found = _find(machine)
-        if found is not None:
+        process, child = _find(machine), self._children.pop(machine.machine, None)
+        if process is not None:
             with contextlib.suppress(psutil.Error):
-                found.terminate()
-        child = self._children.pop(machine.machine, None)
+                process.terminate()
+                if child is None:  # an earlier scaler's: ours is waited for below, or it stays a zombie
+                    _, left = psutil.wait_procs([process], timeout=STOP_S)
+                    for survivor in left:
+                        survivor.kill()
         if child is not None:
             try:
                 child.wait(STOP_S)

@@ -1,10 +1,12 @@
 """The scaler on real Kafka with real workers: it starts, spreads, moves, stops, returns; two of them do no harm."""
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -12,11 +14,18 @@ from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
+from infaas.bus.span import SpanReader
+from infaas.bus.telemetry import TelemetryReader
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
+from infaas.scaler.greedy import best_fleet
+from infaas.scaler.liveness import AFTER_TAKEOVER_S
 from infaas.scaler.loop import Scaler
 from infaas.scaler.settings import ScalerSettings
+from infaas.schemas.headers import ReplyAddress, Travel, parse_travel, travel_headers
 from infaas.schemas.metadata import Owner
+from infaas.schemas.reports import Tick
+from infaas.schemas.topics import REPLIES, RETURNS
 from infaas.store.table import Table
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
@@ -140,9 +149,9 @@ def test_a_variant_that_is_retired_is_emptied_and_its_topics_deleted(cell):
 
 
 def test_work_committed_is_deleted_and_nothing_else(cell, monkeypatch):
-    from infaas.scaler import loop
+    from infaas.scaler import upkeep
 
-    monkeypatch.setattr(loop, "RETAIN_S", 0.2)
+    monkeypatch.setattr(upkeep, "RETAIN_S", 0.2)
     cell.publish(cell.digest)
     with_services(cell)
     for n in range(20):
@@ -236,6 +245,118 @@ def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spare
     assert psutil.pid_exists(pid)
     cell.until(lambda: not cell.table.view().machines, "the machine to be given back", 120)
     assert not psutil.pid_exists(pid)
+
+
+def test_a_machine_that_is_killed_is_replaced(cell, monkeypatch):
+    monkeypatch.setenv("INFAAS_OWNER_PID", str(os.getpid()))
+    cell.publish(cell.digest)
+    with_services(cell, workers=0, provisioner="local", max_machines=1, machine_cores=1)
+    cell.send("a", application="numbers", latency_ms=100_000)
+    assert outcome(cell.answer("a", 90)) == "ok"
+    (name,) = cell.table.view().live_workers
+    first = cell.table.view().machines[name].provider_id
+    os.kill(int(first.split(":")[0]), signal.SIGKILL)
+    cell.send("b", application="numbers", latency_ms=100_000)
+    assert outcome(cell.answer("b", 90)) == "ok"
+    view = cell.table.view()
+    assert [m.provider_id != first for m in view.machines.values()] == [True], "the dead one counts no more"
+    assert set(view.workers) == {name}, "its name is used again"
+
+
+def test_a_topic_grown_without_its_sister_is_made_good(cell):
+    """A scaler dies between growing `work` and `offline`: an owner of a partition that one of them lacks crashes."""
+    names = cell.settings.names
+    grow_one(cell, names.work(VARIANT), 8)
+    cell.publish(cell.digest)
+    with_services(cell)
+    cell.send("a", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("a")) == "ok"
+    cell.until(lambda: len(owners(cell)) == 8 and all(owners(cell)), "an owner of every partition")
+    assert cell.admin.topics()[names.offline(VARIANT)] == 8
+    assert not any(i.died or i.state == "failed" for i in cell.table.view().instances.values())
+
+
+def grow_one(cell, topic, partitions):
+    from confluent_kafka.admin import AdminClient, NewPartitions
+
+    client = AdminClient(cell.settings.common("grow"))
+    client.create_partitions([NewPartitions(topic, partitions)])[topic].result()
+    cell.until(lambda: cell.admin.topics()[topic] == partitions, "the partitions")
+
+
+def test_a_decision_that_takes_long_delays_neither_ticks_nor_verdicts(cell):
+    """Every decision takes 2 s: longer than a standby waits, and as long as it takes a worker to be missed."""
+    begun = []
+
+    def slow(classes, slack):
+        begun.append(time.monotonic())
+        time.sleep(1.0)  # twice a decision
+        return best_fleet(classes, slack)
+
+    cell.publish(cell.digest)
+    scaler = Scaler(settings=cell.settings, own=ScalerSettings(silence_s=1.5), best=slow)
+    others = [Supervisor(settings=cell.settings, own=WorkerSettings(name=f"w{n}", cores=1)) for n in range(3)]
+    cell.others += [scaler, *others]
+    telemetry = TelemetryReader(cell.settings, client_id="look", back_ms=0)
+    ticks = []
+
+    def hear():
+        ticks.extend(at_ms for report, at_ms in telemetry.poll(0) if isinstance(report, Tick))
+        return ticks
+
+    try:
+        cell.until(lambda: hear() and len(cell.table.view().live_workers) == 3 and len(begun) > 2, "decisions")
+        epoch = cell.table.epochs["scaler"]
+        cell.others.remove(others[0])  # silent from now on
+        silent_at = time.monotonic()
+        cell.until(lambda: hear() and "w0" in cell.table.view().verdicts, "the verdict", 20)
+        took = time.monotonic() - silent_at
+        assert cell.table.epochs["scaler"] == epoch, "nobody took over"
+        assert took < 1.5 + AFTER_TAKEOVER_S + 1.5
+        assert max(later - earlier for earlier, later in itertools.pairwise(ticks)) < 600
+    finally:
+        cell.others.append(others[0])
+        telemetry.close()
+
+
+def test_what_is_returned_keeps_what_travels_and_what_is_late_is_told_so(cell):
+    """No router here: what is sent stands in the work topic as a router would have put it there, and nobody can run it."""
+    cell.publish("sha256:" + "f" * 64)
+    now_ms = cell.outbox.clock.now_ms()
+    travel = Travel(
+        query_id="queries-0-7",
+        appended_ms=now_ms,
+        deadline_ms=now_ms + 60_000,
+        drop_after_ms=now_ms + 60_000,
+        attempt=1,
+        excluded=("other",),
+        reply=ReplyAddress(cell.settings.names.of(REPLIES), cell.replies.partition),
+    )
+    late = replace(travel, query_id="queries-0-8", drop_after_ms=now_ms - 1)
+    for one in (travel, late):
+        headers = travel_headers(one, [("correlation-id", one.query_id.encode())])
+        topic = cell.settings.names.work(VARIANT)
+        cell.outbox.send(topic, key=one.query_id, value=b"body", headers=headers, partition=0)
+    cell.others.append(Scaler(settings=cell.settings, own=ScalerSettings()))
+    assert outcome(cell.answer(late.query_id)) == "expired"
+    returns = cell.settings.names.of(RETURNS)
+    cell.until(lambda: ends(cell, returns) == 1, "what is returned")
+    reader = SpanReader(cell.settings, client_id="look")
+    (record,) = [
+        record
+        for (_, p), (low, end) in cell.admin.watermarks({returns: 4}).items()
+        for record in reader.read(returns, p, low, end)
+    ]
+    reader.close()
+    assert (record.key, record.value) == (b"queries-0-7", b"body")
+    found = parse_travel(record.header_map)
+    assert found == replace(travel, attempt=2, excluded=("other", VARIANT))
+    topic = cell.settings.names.work(VARIANT)
+    cell.until(lambda: cell.admin.committed({topic: 1})[topic, 0].offset == 2, "both to be committed")
+
+
+def ends(cell, topic):
+    return sum(end for _, end in cell.admin.watermarks({topic: cell.admin.topics()[topic]}).values())
 
 
 def test_a_topic_grows_when_there_are_more_instances_than_partitions(cell):
