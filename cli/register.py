@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,13 +10,18 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from infaas.bus.cell import find_cell
+from infaas.bus.repository import digest_of
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import err, out, progress, told
 from infaas.cli.tables import variants_table
+from infaas.cli.variants import read_view
 from infaas.client import Client, Registered, follow
+from infaas.schemas.errors import BadInput
 from infaas.schemas.metadata import Variant
 
 OPEN = frozenset({"planned", "building"})
+INTERRUPTED = 130
+SHOWN_DIGEST = len("sha256:") + 8
 
 
 @told
@@ -30,28 +36,61 @@ def register(
     cores: Annotated[list[int] | None, typer.Option(help="Core counts to make variants for; default: 1 and 2.")] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until its variants are ready.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the variants.")] = 1800.0,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the place of another model of this name.")] = False,
 ) -> None:
     """Register a trained model: variants of it are made, checked and measured.
 
     Example: `infaas register svc --application digits --model svc.onnx --validation-set validation.npz --wait`
     """
     settings = find_cell()
-    with Client(settings) as client:
-        found = client.register(
-            architecture,
-            application=application,
-            model=model,
-            validation_set=validation_set,
-            labels=tuple(label or ()),
-            max_batch=max_batch,
-            generators=tuple(generator) if generator else None,
-            cores=tuple(cores) if cores else None,
+    if not replace:
+        _ask_before_replacing(architecture, model)
+    try:
+        with Client(settings) as client:
+            registered = client.register(
+                architecture,
+                application=application,
+                model=model,
+                validation_set=validation_set,
+                labels=tuple(label or ()),
+                max_batch=max_batch,
+                generators=tuple(generator) if generator else None,
+                cores=tuple(cores) if cores else None,
+            )
+        progress(f"{registered.architecture} version {registered.version}: {registered.state}")
+        if wait:
+            out.print(variants_table(watch(settings, [registered], timeout=timeout)))
+        else:
+            progress("`infaas variants` shows what becomes of it")
+    except KeyboardInterrupt:
+        progress(
+            f"no longer watched; the registration of {architecture} goes on without you: `infaas variants` and `infaas status` "
+            f"follow it, `infaas unregister {architecture}` ends it"
         )
-    progress(f"{found.architecture} version {found.version}: {found.state}")
-    if wait:
-        out.print(variants_table(watch(settings, [found], timeout=timeout)))
-    else:
-        progress("`infaas variants` shows what becomes of it")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _ask_before_replacing(architecture: str, model: Path) -> None:
+    """Says that another model has the name; whoever is there decides, and where nobody is, nothing is replaced.
+
+    Raises:
+        BadInput: if it is not wanted, or nobody can be asked.
+    """
+    present = read_view().architectures.get(architecture)
+    if present is None or present.state in ("failed", "retired") or not model.is_file():
+        return
+    digest = digest_of(model.read_bytes())
+    if digest == present.source_digest:
+        return
+    difference = (
+        f"{architecture} is registered already: version {present.version}, application {present.application}, "
+        f"{present.source_digest[:SHOWN_DIGEST]}…; this model is {digest[:SHOWN_DIGEST]}…, and takes its place when its variants are ready"
+    )
+    if not sys.stdin.isatty():
+        raise BadInput("--replace", f"to be said, because {difference}")
+    progress(difference)
+    if not typer.confirm("Replace it?", err=True):
+        raise BadInput("architecture", "another name, or --replace", architecture)
 
 
 @told
@@ -61,8 +100,8 @@ def unregister(architecture: Annotated[str, typer.Argument(help="Its name.")]) -
     Example: `infaas unregister svc`
     """
     with Client(find_cell()) as client:
-        found = client.unregister(architecture)
-    progress(f"{found.architecture} version {found.version}: {found.state}")
+        retired = client.unregister(architecture)
+    progress(f"{retired.architecture} version {retired.version}: {retired.state}")
 
 
 def watch(settings: BusSettings, registered: list[Registered], *, timeout: float = 1800.0) -> list[Variant]:
@@ -73,7 +112,7 @@ def watch(settings: BusSettings, registered: list[Registered], *, timeout: float
         QueryTimeout: if it takes longer than `timeout` s.
     """
     bar = Progress(
-        SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
+        SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
         console=err,
     )  # fmt: skip
     last: list[Variant] = []

@@ -12,9 +12,17 @@ import typer
 from infaas.bus.cell import SERVERS, default_data_dir
 from infaas.bus.repository import default_url
 from infaas.bus.settings import BusSettings
-from infaas.cli.console import err, progress, told
+from infaas.cli.console import progress, say, told
+from infaas.cli.extras import BROKER, SERVICES, require
 from infaas.cli.stack import Shape, Stack
 from infaas.host.process import stop_on_signals
+
+NEXT = (
+    "try, in another terminal: infaas doctor",
+    "infaas register my-model --application my-app --model model.onnx --validation-set validation.npz --wait",
+    "infaas status",
+    "Ctrl-C stops everything",
+)
 
 
 @told
@@ -33,6 +41,8 @@ def up(
 
     Example: `infaas up --workers 2 --cores 2`
     """
+    own_broker = not os.environ.get(SERVERS)
+    require([*SERVICES, *(BROKER if own_broker else ())], "`infaas up`")
     stop = stop_on_signals()
     folder = data_dir or default_data_dir()
     stack = Stack(
@@ -40,17 +50,16 @@ def up(
         shape=Shape(workers, cores, max_workers, routers, idle_s),
         settings=BusSettings(),
         repository_url=default_url(),
-        own_broker=SERVERS not in os.environ,
+        own_broker=own_broker,
         port=port,
         progress=progress,
     )
     with stack:
         progress(f"ready; logs are in {folder / 'logs'}")
-        err.print(
-            "Try, in another terminal:\n  [bold]infaas doctor[/]\n  [bold]infaas register my-model --application my-app "
-            "--model model.onnx --validation-set validation.npz --wait[/]\n  [bold]infaas status[/]\nCtrl-C stops everything.",
-            highlight=False,
-        )
+        progress("for other programs and, after --data-dir, other terminals:")
+        say(f"export {SERVERS}={stack.settings.bootstrap_servers}")
+        for line in NEXT:
+            progress(line)
         while not stop:
             for name in stack.step():
                 progress(f"{name} had ended and was started again; see {folder / 'logs' / name}.log")
