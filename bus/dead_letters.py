@@ -101,7 +101,7 @@ class DeadLetters:
         self.put_raw(
             key=record.key,
             value=record.value,
-            headers=list(record.headers),
+            headers=list(record.legible_headers),
             where=(record.topic, record.partition, record.offset),
             stage=stage,
             cause=cause,

@@ -7,7 +7,9 @@
    committed synchronously, then the partitions are given up.
 5. On lost: the partitions are dropped and nothing is committed for them, since somebody else has them already.
 
-A committed offset below the low watermark means that records were deleted unread: that is an event (`gaps`), never silence.
+A position that is not in the topic is an event (`gaps`), never silence: below the low watermark records were deleted unread, which
+also happens while a member runs; above the end the log was cut off. The client is told to stop there (`auto.offset.reset=error`),
+since on its own it would go on silently somewhere else. The range counts as done when it was said where it went (`settle`).
 """
 
 from __future__ import annotations
@@ -34,12 +36,14 @@ WATERMARK_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Records that were deleted before anybody had read them."""
+    """Offsets that are no longer in the topic, and that nobody has answered."""
 
     topic: str
     partition: int
     first: int
     last: int
+    cut: bool = False
+    """Whether they had been read and were cut off the log's end, instead of deleted unread."""
 
 
 class Intake:
@@ -73,6 +77,7 @@ class Intake:
         self._consumer = Consumer(
             {
                 **settings.group_member(client_id, group),
+                "auto.offset.reset": "error",  # what is lost is ours to tell
                 "error_cb": self._on_error,
                 "on_commit": self._on_commit,
             },
@@ -98,7 +103,9 @@ class Intake:
     def _accept(self, message: Message) -> Record | None:
         error = message.error()
         if error is not None:
-            if error.code() != KafkaError._PARTITION_EOF:
+            if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+                self._lose(message.topic() or "", message.partition())
+            elif error.code() != KafkaError._PARTITION_EOF:
                 log.warning("consuming", extra={"error": str(translate(error))})
             return None
         record = Record(message)
@@ -113,6 +120,12 @@ class Intake:
         part = self._parts.get((record.topic, record.partition))
         if part is not None:
             part.done(record.offset)
+
+    def settle(self, gap: Gap) -> None:
+        """What was lost was told, confirmed: it counts as done."""
+        part = self._parts.get((gap.topic, gap.partition))
+        if part is not None and not gap.cut:  # what was cut off was done before, and its offsets are given out again
+            part.done(gap.last)
 
     def holds(self, record: Record) -> bool:
         """Whether the record's partition is still ours."""
@@ -210,19 +223,47 @@ class Intake:
 
         return ask(question, "asking for commits", WATERMARK_TIMEOUT_S)
 
-    def _start(self, consumer: Consumer, place: TopicPartition) -> TopicPartition:
-        """Fixes where a partition starts: at its commit, or at the low watermark if that is further."""
-        where = TopicPartition(place.topic, place.partition)
-        low, _ = ask(
+    def _lose(self, topic: str, partition: int | None) -> None:
+        """The position of a partition is not in the topic: goes on at what is there.
+
+        A log that was cut off ends the process: offsets that are taken already stand for other records now.
+        """
+        part = self._parts.get((topic, -1 if partition is None else partition))
+        if part is None or partition is None:
+            return
+        low, end = self._watermarks(self._consumer, topic, partition)
+        if part.taken > end:
+            self._fatal = OffsetLost(f"{topic}-{partition} ends at {end}, before {part.taken}, which was read")
+            return
+        if part.taken < low:
+            self._skip(part, Gap(topic, partition, part.taken, low - 1))
+        self._consumer.seek(TopicPartition(topic, partition, part.taken))
+
+    def _skip(self, part: Progress, gap: Gap) -> None:
+        part.add(gap.last)
+        self.gaps.append(gap)
+
+    @staticmethod
+    def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+        where = TopicPartition(topic, partition)
+        return ask(
             lambda: consumer.get_watermark_offsets(where, timeout=WATERMARK_TIMEOUT_S),
-            f"asking for the start of {place.topic}-{place.partition}",
+            f"asking for the range of {topic}-{partition}",
             WATERMARK_TIMEOUT_S,
         )
-        if place.offset != OFFSET_INVALID and place.offset < low:
-            self.gaps.append(Gap(place.topic, place.partition, place.offset, low - 1))
-        where.offset = start(None if place.offset == OFFSET_INVALID else place.offset, low)
-        self._parts[place.topic, place.partition] = Progress(where.offset)
-        return where
+
+    def _start(self, consumer: Consumer, place: TopicPartition) -> TopicPartition:
+        """Fixes where a partition starts: at its commit, or where the topic begins or ends if that is not in it."""
+        topic, partition, committed = place.topic, place.partition, place.offset
+        low, end = self._watermarks(consumer, topic, partition)
+        part = Progress(min(end, start(None if committed == OFFSET_INVALID else committed, low)))
+        if committed != OFFSET_INVALID and committed < low:
+            part = Progress(committed)
+            self._skip(part, Gap(topic, partition, committed, low - 1))
+        elif committed != OFFSET_INVALID and committed > end:
+            self.gaps.append(Gap(topic, partition, end, committed - 1, cut=True))
+        self._parts[topic, partition] = part
+        return TopicPartition(topic, partition, part.taken)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.revocations += 1
@@ -243,5 +284,3 @@ class Intake:
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
             self._fatal = ProducerFatal(str(error))
-        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._fatal = OffsetLost(str(error))

@@ -21,10 +21,25 @@ def refusal(
     identity: str | None = None,
     suggestion: str | None = None,
     field: str | None = None,
+    retry_after_ms: float | None = None,
+    correlation: tuple[str, bytes | str] | None = None,
 ) -> Reply:
-    """A reply with an error body; `identity` is the query id if it is not where the record stands."""
-    found = record.header_map
-    correlation = h.correlation_id(found)
+    """A reply with an error body.
+
+    Args:
+        record: what is refused; its headers need not be legible.
+        address: where the reply goes.
+        outcome: `rejected`, `expired` or `failed`.
+        code: the reason.
+        message: for a person.
+        identity: the query id, if it is not where the record stands.
+        suggestion: the nearest variant and the limit that binds.
+        field: what was wrong in the input.
+        retry_after_ms: when something that starts should be ready.
+        correlation: header and value to echo, if they are not in the record's headers.
+    """
+    found = h.as_map(record.legible_headers)
+    correlation = h.correlation_id(found) or correlation
     identity = identity or query_id(record.topic, record.partition, record.offset)
     headers = h.headers_of(
         [
@@ -32,9 +47,9 @@ def refusal(
             (h.QUERY_ID, identity),
             (h.REASON, code),
             (h.SUGGESTION, suggestion),
+            (h.RETRY_AFTER_MS, None if retry_after_ms is None else round(retry_after_ms)),
             (h.OBJECTIVE_MET, False),
-            (h.CLOUD_EVENT_ID, found.get(h.CLOUD_EVENT_ID)),
-            (h.TRACEPARENT, found.get(h.TRACEPARENT)),
+            *h.echoed(found),
             *([correlation] if correlation else []),
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from heapq import nsmallest
 
 from infaas.policy.price import query_cost
 from infaas.schemas.headers import Objective, ScopeKind
@@ -10,6 +11,7 @@ from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.servable import Servable
 
 CACHED = 10_000
+NAMED = 10
 
 
 class Catalogue:
@@ -17,6 +19,7 @@ class Catalogue:
 
     def __init__(self, variants: Mapping[str, Variant], architectures: Mapping[str, Architecture]) -> None:
         self._by_scope: dict[tuple[ScopeKind, str], list[Servable]] = {}
+        self._names: dict[ScopeKind, tuple[str, ...]] = {}
         self._known: set[tuple[ScopeKind, str]] = set()
         self._eligible: dict[tuple[object, ...], tuple[Servable, ...]] = {}
         for architecture in architectures.values():
@@ -41,9 +44,11 @@ class Catalogue:
         """Whether there is such an application, architecture or variant."""
         return (scope, name) in self._known
 
-    def names(self, scope: ScopeKind) -> list[str]:
-        """What there is, for a helpful rejection."""
-        return sorted(name for kind, name in self._known if kind == scope)
+    def names(self, scope: ScopeKind) -> tuple[str, ...]:
+        """Some of what there is, for a helpful rejection."""
+        if scope not in self._names:
+            self._names[scope] = tuple(nsmallest(NAMED, (name for kind, name in self._known if kind == scope)))
+        return self._names[scope]
 
     def all_of(self, scope: ScopeKind, name: str) -> tuple[Servable, ...]:
         """Everything that can be served in a scope."""

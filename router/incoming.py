@@ -1,4 +1,8 @@
-"""One query as it came in: identity, objective, deadline, where the reply goes."""
+"""One query as it came in: identity, objective, deadline, where the reply goes.
+
+What travels (query id, deadlines, attempt, exclusions, checked reply address) is believed on `returns` alone, where the scaler
+writes it; on `queries` everything under those names is somebody's, and dropped unread.
+"""
 
 from __future__ import annotations
 
@@ -9,59 +13,88 @@ from infaas.bus.replies import ReplyAddresses
 from infaas.schemas import headers as h
 from infaas.schemas import oip
 from infaas.schemas.errors import BadHeader
-from infaas.schemas.headers import Objective, ReplyAddress, Travel
+from infaas.schemas.headers import CallerHeaders, HeaderMap, Objective, ReplyAddress, Travel
 from infaas.schemas.names import query_id
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What is known of a record so far: whoever answers for it knows where to, even if the rest can't be read."""
+
+    record: Record
+    address: ReplyAddress
+    """The default one until another was read and checked."""
+    returned: bool = False
+    """Whether it came from `returns`."""
+    identity: str = ""
+    correlation: tuple[str, bytes | str] | None = None
+    """Said in the body, by a producer that can't set headers."""
+
+    def __post_init__(self) -> None:
+        record = self.record
+        self.identity = query_id(record.topic, record.partition, record.offset)
 
 
 @dataclass(slots=True)
 class Incoming:
     """A query that can be selected for."""
 
-    record: Record
+    envelope: Envelope
     objective: Objective
     travel: Travel
     attempts: int = 0
     """Deliveries that failed here."""
 
-    @classmethod
-    def of(cls, record: Record, address: ReplyAddress) -> Incoming:
-        """Reads headers, or the body's parameters if no header says what is asked for.
-
-        Raises:
-            BadInput: naming the header or the parameter.
-        """
-        found = record.header_map
-        objective = h.parse_objective(found) if h.has_scope(found) else _from_body(record)
-        before = h.parse_travel(found) if h.ATTEMPT in found else None  # returned: it keeps id and deadline
-        appended = before.appended_ms if before else record.timestamp_ms
-        travel = Travel(
-            query_id=before.query_id if before else query_id(record.topic, record.partition, record.offset),
-            appended_ms=appended,
-            deadline_ms=before.deadline_ms if before else objective.deadline(appended),
-            drop_after_ms=before.drop_after_ms if before else objective.drop_after(appended),
-            attempt=before.attempt if before else 0,
-            excluded=before.excluded if before else (),
-            reply=address,
-        )
-        return cls(record, objective, travel)
+    @property
+    def record(self) -> Record:
+        """As it was consumed."""
+        return self.envelope.record
 
 
-def address_of(record: Record, addresses: ReplyAddresses) -> ReplyAddress:
-    """The checked address; of a returned query the one that travelled.
+def read_query(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> Incoming:
+    """Reads a record; the envelope learns on the way what an answer needs.
 
     Raises:
-        BadReplyAddress: naming the header.
+        BadInput: naming the header or the parameter.
+        KafkaUnavailable: nobody says whether the reply address exists.
     """
-    found = record.header_map
-    if h.ATTEMPT in found:
-        return addresses.check(h.parse_travel(found).reply)
-    return addresses.check(h.parse_reply_address(found))
+    return _returned(envelope, addresses) if envelope.returned else _asked(envelope, addresses, now_ms)
 
 
-def _from_body(record: Record) -> Objective:
-    raw = record.header_map.get(h.CONTENT_LENGTH)
-    length = h.text(raw, h.CONTENT_LENGTH) if raw is not None else None
-    if length is not None and not length.isdigit():
-        raise BadHeader(h.CONTENT_LENGTH, "a length in bytes", length)
-    parameters = oip.body_parameters(record.value, None if length is None else int(length))
-    return h.objective_from_parameters(parameters)
+def _asked(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> Incoming:
+    record = envelope.record
+    headers = CallerHeaders.of(record.headers)
+    envelope.address = addresses.check(h.parse_reply_address(headers.found))
+    if headers.trouble is not None:
+        raise headers.trouble
+    asked = headers.found
+    if not h.has_scope(asked):
+        asked = _parameters(record, asked)
+        envelope.correlation = h.correlation_id(asked)
+        envelope.address = addresses.check(h.parse_reply_address({**asked, **headers.found}))
+    objective = h.parse_objective(asked)
+    begin_ms = objective.begin(record.timestamp_ms, now_ms)
+    travel = Travel(
+        query_id=envelope.identity,
+        appended_ms=begin_ms,
+        deadline_ms=objective.deadline(begin_ms),
+        drop_after_ms=objective.drop_after(begin_ms),
+        reply=envelope.address,
+    )
+    return Incoming(envelope, objective, travel)
+
+
+def _returned(envelope: Envelope, addresses: ReplyAddresses) -> Incoming:
+    found = h.as_map(envelope.record.headers)
+    travel = h.parse_travel(found)
+    envelope.identity = travel.query_id
+    envelope.address = addresses.check(travel.reply)
+    if not travel.attempt:
+        raise BadHeader(h.ATTEMPT, "how often it was returned", "nothing")
+    asked = found if h.has_scope(found) else _parameters(envelope.record, found)
+    return Incoming(envelope, h.parse_objective(asked), travel)
+
+
+def _parameters(record: Record, found: HeaderMap) -> HeaderMap:
+    parameters = oip.body_parameters(record.value, h.content_length(found))
+    return h.headers_from_parameters(parameters)

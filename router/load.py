@@ -2,25 +2,42 @@
 
 Backlog of a partition = (end - completed) of the last report + own confirmed sends at or past that end + own unconfirmed ones.
 A report counts only for an instance in the view with the same boot id. What has been worked off since it is estimated (`Drain`).
+Of a variant that does not run nobody reports: what was returned, what nobody wants any more, and what has waited so long that
+the scaler has returned it, no longer counts there.
+
+A query counts as one, whatever its rows: a router does not read values. It need not: the time a query that instances report
+is observed over queries as they come, rows and all.
 """
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from infaas.router.drain import Drain
 from infaas.router.policy import NotYet, RunningAt, Scene
+from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
 from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
 from infaas.store.view import View
 
-PROCESS_START_MS = 600.0  # a Python process that imports an engine, until the first observation
-CONTROL_DELAY_MS = 300.0  # from a wish to a started process, until the first observation
-SMOOTH = 0.3
 FORGET_ABOVE = 4096
+ORPHAN_MS = (
+    5_000.0  # what nothing runs or starts for is placed or returned by then: a verdict takes 3 s, the scaler 2 s
+)
+
+
+class Sent(NamedTuple):
+    """One of our sends that was confirmed."""
+
+    offset: int
+    at_ms: float
+    drop_after_ms: float = math.inf
+    """When nobody wants it any more."""
 
 
 @dataclass(slots=True)
@@ -30,22 +47,23 @@ class PartitionLoad:
     end: int = 0
     completed: int = 0
     unconfirmed: int = 0
-    sent: list[tuple[int, float]] = field(default_factory=list)
-    """Own confirmed offsets at or past `end` and when (ms), ascending but for a rare retry."""
+    reported_ms: float = 0.0
+    sent: list[Sent] = field(default_factory=list)
+    """Own confirmed sends at or past `end`, ascending but for a rare retry."""
 
-    def report(self, position: Position) -> None:
+    def report(self, position: Position, at_ms: float = 0.0) -> None:
         """Takes in a report; an older one than what is known is ignored."""
         if position.end < self.end:
             return
-        self.end, self.completed = position.end, position.completed
+        self.end, self.completed, self.reported_ms = position.end, position.completed, at_ms
         if self.sent:
             self.sent.sort()
             del self.sent[: bisect_left(self.sent, (self.end, 0.0))]
 
-    def confirm(self, offset: int, now_ms: float = 0.0) -> None:
+    def confirm(self, sent: Sent) -> None:
         """One of our sends was confirmed."""
-        if offset >= self.end:
-            self.sent.append((offset, now_ms))
+        if sent.offset >= self.end:
+            self.sent.append(sent)
             if len(self.sent) > FORGET_ABOVE:  # nobody reports: what counts is that it is much
                 del self.sent[: FORGET_ABOVE // 2]
 
@@ -53,6 +71,18 @@ class PartitionLoad:
     def backlog(self) -> int:
         """Queries that are there and not answered, as far as this router knows."""
         return max(0, self.end - self.completed) + len(self.sent) + self.unconfirmed
+
+    def waiting(self, now_ms: float, since_ms: float) -> int:
+        """The same while nobody owns it: what was sent or reported since `since_ms` and is still wanted."""
+        reported = max(0, self.end - self.completed) if self.reported_ms >= since_ms else 0
+        wanted = sum(sent.at_ms >= since_ms and sent.drop_after_ms >= now_ms for sent in self.sent)
+        return reported + wanted + self.unconfirmed
+
+    def returned(self, at_ms: float) -> None:
+        """What was there by then is somebody else's."""
+        self.sent = [sent for sent in self.sent if sent.at_ms > at_ms]
+        if self.reported_ms <= at_ms:
+            self.completed = self.end
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +105,7 @@ class Load:
         self._pace: dict[tuple[str, str, int], Pace] = {}
         self._drains: dict[tuple[str, str, int], Drain] = {}
         self._wanted_at: dict[str, float] = {}
-        self.start_delay_ms = CONTROL_DELAY_MS + PROCESS_START_MS
-        """Observed time from a wish to an active instance, less the model's own load time."""
+        self._starts = Starts()
 
     def report(self, report: Backlog | WorkerReport, view: View, at_ms: float = 0.0) -> None:
         """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id."""
@@ -95,12 +124,12 @@ class Load:
             self._pace[key] = Pace(report.boot_id, one.query_ms, slowdown)
             loads = self._partitions[one.variant]
             for position in one.positions:
-                loads[position.partition].report(position)
+                loads[position.partition].report(position, at_ms)
             self._drains[key] = self._drain(view, key, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
 
     def _drain(self, view: View, key: tuple[str, str, int], loads: Sequence[PartitionLoad], at_ms: float) -> Drain:
         waiting = sum(max(0, one.end - one.completed) for one in loads)
-        sent = [when for one in loads for _, when in one.sent]
+        sent = [send.at_ms for one in loads for send in one.sent]
         return Drain.since(at_ms, waiting, sent, sum(one.unconfirmed for one in loads), self._query_ms(view, key))
 
     def _query_ms(self, view: View, key: tuple[str, str, int]) -> float:
@@ -113,19 +142,50 @@ class Load:
         """A record was produced."""
         self._partitions[variant][partition].unconfirmed += 1
 
-    def sent(self, variant: str, partition: int, offset: int | None, now_ms: float = 0.0) -> None:
+    def sent(
+        self,
+        variant: str,
+        partition: int,
+        offset: int | None,
+        now_ms: float = 0.0,
+        drop_after_ms: float = math.inf,
+    ) -> None:
         """It was confirmed at `offset`, or failed (None)."""
-        load = self._partitions[variant][partition]
-        load.unconfirmed = max(0, load.unconfirmed - 1)  # the variant may have been forgotten meanwhile
+        loads = self._partitions.get(variant)
+        if loads is None or partition not in loads:
+            return  # the variant was forgotten meanwhile
+        load = loads[partition]
+        load.unconfirmed = max(0, load.unconfirmed - 1)
         if offset is not None:
-            load.confirm(offset, now_ms)
+            load.confirm(Sent(offset, now_ms, drop_after_ms))
 
-    def want(self, variant: str, now_ms: float) -> bool:
-        """Remembers that a variant is wanted; True if that is news."""
-        if variant in self._wanted_at:
-            return False
-        self._wanted_at[variant] = now_ms
-        return True
+    def returned(self, variants: Iterable[str], at_ms: float) -> None:
+        """Work of these variants came back, since nothing ran it: what was sent there before does not wait there."""
+        for variant in variants:
+            self._wanted_at.pop(variant, None)
+            for load in self._partitions.get(variant, {}).values():
+                load.returned(at_ms)
+
+    def want(self, variant: str, view: View, now_ms: float) -> bool:
+        """Remembers that a variant is wanted; True if that is news. A wish that nothing came of counts no longer."""
+        wished = self._wished(view, variant, now_ms) is None
+        if wished:
+            self._wanted_at[variant] = now_ms
+        return wished
+
+    def learn_starts(self, view: View, now_ms: float) -> None:
+        """Of variants that were wanted and now run, how long that took."""
+        for variant in [name for name in self._wanted_at if self._running(view, name, now_ms)]:
+            wanted_ms, record = self._wanted_at.pop(variant), view.variants.get(variant)
+            if record is not None and record.profile is not None:
+                self._starts.observe(variant, now_ms - wanted_ms - record.profile.load_ms, now_ms)
+
+    def _wished(self, view: View, variant: str, now_ms: float) -> float | None:
+        """When it was wanted, unless nothing started within the time in which it would have been returned."""
+        wanted = self._wanted_at.get(variant)
+        if wanted is None or now_ms - wanted <= ORPHAN_MS or _starting(view, variant):
+            return wanted
+        return None
 
     def scene(self, view: View, variants: tuple[str, ...], now_ms: float, placeable: Callable[[str], bool]) -> Scene:
         """What runs of these variants, and what could."""
@@ -135,7 +195,6 @@ class Load:
             found = self._running(view, name, now_ms)
             if found:
                 running[name] = found
-                self._started(view, name, now_ms)
             else:
                 not_yet[name] = self._not_yet(view, name, now_ms, placeable)
         return Scene(running, not_yet)
@@ -149,6 +208,7 @@ class Load:
             self._drains.pop(key, None)
         for name in [name for name in self._wanted_at if name not in view.variants]:
             del self._wanted_at[name]
+        self._starts.forget(view.variants)
 
     def _running(self, view: View, variant: str, now_ms: float) -> list[RunningAt]:
         assignment = view.assignments.get(variant)
@@ -183,20 +243,17 @@ class Load:
     def _not_yet(self, view: View, variant: str, now_ms: float, placeable: Callable[[str], bool]) -> NotYet:
         profile = view.variants[variant].profile
         assert profile is not None
-        whole = self.start_delay_ms + profile.load_ms
-        waiting = sum(load.backlog for load in self._partitions[variant].values())
-        starting = [f for f in view.instances_of.get(variant, ()) if f.state == "starting"]
-        begun = min((f.since_ms for f in starting), default=None)
-        wanted = self._wanted_at.get(variant)
-        since = begun if begun is not None else wanted
+        whole = self._starts.delay_ms(variant, now_ms) + profile.load_ms
+        starting = _starting(view, variant)
+        begun = min((fact.since_ms for fact in starting), default=None)
+        since = begun if begun is not None else self._wished(view, variant, now_ms)
         elapsed = 0.0 if since is None else max(0.0, now_ms - since)
         # What is late already may take as long again: it must not look nearer and nearer.
         left = whole - elapsed if elapsed < whole else whole
+        counts_from = -math.inf if starting else now_ms - ORPHAN_MS
+        waiting = sum(load.waiting(now_ms, counts_from) for load in self._partitions.get(variant, {}).values())
         return NotYet(left, waiting, starting=bool(starting), placeable=placeable(variant))
 
-    def _started(self, view: View, variant: str, now_ms: float) -> None:
-        wanted = self._wanted_at.pop(variant, None)
-        profile = view.variants[variant].profile
-        if wanted is not None and profile is not None:
-            took = max(0.0, now_ms - wanted - profile.load_ms)
-            self.start_delay_ms += SMOOTH * (took - self.start_delay_ms)
+
+def _starting(view: View, variant: str) -> list[Instance]:
+    return [fact for fact in view.instances_of.get(variant, ()) if fact.state == "starting"]

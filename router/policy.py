@@ -98,6 +98,8 @@ class Reject:
     code: str
     message: str
     suggestion: str | None = None
+    retry_after_ms: float | None = None
+    """When something that starts, and would do, should be ready."""
 
 
 def select(
@@ -240,8 +242,12 @@ def _reject(candidates: Sequence[Servable], rest: Sequence[Servable], scene: Sce
     soonest = min((_soonest(c, scene), c.variant) for c in candidates)
     if math.isinf(soonest[0]):
         return Reject("no_room", "no machine can hold a variant that meets the objective")
+    starting = [scene.not_yet[c.variant] for c in candidates if c.variant in scene.not_yet]
     return Reject(
-        code, f"no variant answers within the {query.budget_ms:.1f} ms left", f"{soonest[1]}: in {soonest[0]:.1f} ms"
+        code,
+        f"no variant answers within the {query.budget_ms:.1f} ms left",
+        f"{soonest[1]}: in {soonest[0]:.1f} ms",
+        retry_after_ms=min((state.ready_in_ms for state in starting if state.starting), default=None),
     )
 
 

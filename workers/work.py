@@ -10,7 +10,7 @@ from infaas.bus.replies import Reply
 from infaas.policy.capacity import capacity
 from infaas.schemas import headers as h
 from infaas.schemas import oip
-from infaas.schemas.errors import BadHeader, InfaasError
+from infaas.schemas.errors import InfaasError
 from infaas.schemas.headers import Outcome, Travel
 from infaas.schemas.metadata import Variant
 from infaas.schemas.oip import Array, InferRequest, InferResponse
@@ -34,10 +34,7 @@ class Work:
         Raises:
             BadHeader: if the headers are not the router's.
         """
-        travel = h.parse_travel(record.header_map)
-        if not travel.query_id:
-            raise BadHeader(h.QUERY_ID, "a query id", "nothing")
-        return cls(record, travel)
+        return cls(record, h.parse_travel(record.header_map))
 
     def json_length(self) -> int | None:
         """Length of the JSON part, if the body has binary tensors.
@@ -45,13 +42,7 @@ class Work:
         Raises:
             BadHeader: if it is no number.
         """
-        raw = self.record.header_map.get(h.CONTENT_LENGTH)
-        if raw is None:
-            return None
-        found = h.text(raw, h.CONTENT_LENGTH)
-        if not found.isdigit():
-            raise BadHeader(h.CONTENT_LENGTH, "a length in bytes", found)
-        return int(found)
+        return h.content_length(self.record.header_map)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +101,12 @@ class Replies:
             [
                 (h.OUTCOME, outcome),
                 (h.QUERY_ID, work.travel.query_id),
-                (h.ARCHITECTURE, self._variant.architecture),
-                (h.VARIANT, self._variant.variant),
+                (h.SERVED_ARCHITECTURE, self._variant.architecture),
+                (h.SERVED_VARIANT, self._variant.variant),
                 (h.WORKER, self._worker),
                 (h.ACCURACY, f"{self._accuracy:.6f}"),
                 *more,
-                (h.CLOUD_EVENT_ID, found.get(h.CLOUD_EVENT_ID)),
-                (h.TRACEPARENT, found.get(h.TRACEPARENT)),
+                *h.echoed(found),
                 *([correlation] if correlation else []),
             ]
         )

@@ -1,18 +1,18 @@
-"""What a caller asks for, in headers or in a body's parameters."""
+"""What a caller asks for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from infaas.schemas.errors import BadHeader
 from infaas.schemas.headers.names import (
-    APPLICATION,
-    ARCHITECTURE,
     DEADLINE,
     EXPLAIN,
     LATE_LIMIT_MS,
+    LATENCY_FROM,
+    LATENCY_FROM_VALUES,
     LATENCY_MS,
     MAX_COST,
     MIN_ACCURACY,
@@ -21,13 +21,14 @@ from infaas.schemas.headers.names import (
     OPTIMIZE_VALUES,
     SCOPES,
     STRICT,
-    VARIANT,
+    LatencyFrom,
     Optimize,
     ScopeKind,
 )
 from infaas.schemas.headers.values import HeaderList, HeaderMap, flag, number, number_text, text
 from infaas.schemas.names import VariantId, check_name
 
+T = TypeVar("T", bound=str)
 LATE_LIMIT_FACTOR = 10
 MAX_LATENCY_MS = 86_400_000.0
 
@@ -40,6 +41,8 @@ class Objective:
     name: str
     latency_ms: float | None = None
     """From the append to `queries` to the reply; None = an offline query, served when there is room."""
+    latency_from: LatencyFrom = "append"
+    """`arrival`: the latency counts from when the router sees the query, for records that a commit makes visible."""
     min_accuracy: float = 0.0
     max_cost: float = math.inf
     """USD per 1,000 queries, at the catalogue price."""
@@ -51,20 +54,24 @@ class Objective:
     """The caller's absolute deadline, epoch ms of the broker's clock; else append time + `latency_ms`."""
     explain: bool = False
 
-    def deadline(self, appended_ms: float) -> float:
+    def begin(self, appended_ms: float, arrived_ms: float) -> float:
+        """When the latency begins to count, epoch ms."""
+        return arrived_ms if self.latency_from == "arrival" else appended_ms
+
+    def deadline(self, begin_ms: float) -> float:
         """When the reply should be there, epoch ms; infinite for an offline query."""
         if self.deadline_ms is not None:
             return self.deadline_ms
-        return math.inf if self.latency_ms is None else appended_ms + self.latency_ms
+        return math.inf if self.latency_ms is None else begin_ms + self.latency_ms
 
-    def drop_after(self, appended_ms: float) -> float:
+    def drop_after(self, begin_ms: float) -> float:
         """When nobody wants the reply any more, epoch ms."""
-        deadline = self.deadline(appended_ms)
+        deadline = self.deadline(begin_ms)
         if self.strict or math.isinf(deadline):
             return deadline
-        span = max(0.0, deadline - appended_ms)
+        span = max(0.0, deadline - begin_ms)
         limit = self.late_limit_ms if self.late_limit_ms is not None else LATE_LIMIT_FACTOR * span
-        return appended_ms + max(limit, span)
+        return begin_ms + max(limit, span)
 
     @property
     def offline(self) -> bool:
@@ -72,9 +79,9 @@ class Objective:
         return self.latency_ms is None and self.deadline_ms is None
 
 
-def has_scope(found: Mapping[str, object]) -> bool:
+def has_scope(found: HeaderMap) -> bool:
     """Whether headers say what is asked for, so that the body need not be read."""
-    return APPLICATION in found or ARCHITECTURE in found or VARIANT in found
+    return any(found.get(name) for name in SCOPES.values())
 
 
 def parse_objective(found: HeaderMap) -> Objective:
@@ -94,7 +101,8 @@ def parse_objective(found: HeaderMap) -> Objective:
         latency_ms=latency,
         min_accuracy=number(found, MIN_ACCURACY, 0.0, 1.0) or 0.0,
         max_cost=math.inf if (cost := number(found, MAX_COST, 0.0, math.inf)) is None else cost,
-        optimize=_optimize(found),
+        optimize=_choice(found, OPTIMIZE, OPTIMIZE_VALUES, "cost"),
+        latency_from=_choice(found, LATENCY_FROM, LATENCY_FROM_VALUES, "append"),
         strict=flag(found, STRICT, default=True),
         late_limit_ms=late,
         deadline_ms=number(found, DEADLINE, 0.0, 1e15),
@@ -102,27 +110,13 @@ def parse_objective(found: HeaderMap) -> Objective:
     )
 
 
-def objective_from_parameters(parameters: Mapping[str, object]) -> Objective:
-    """Reads an objective out of a body's `parameters`: the headers' names without prefix, with `_` or `-`.
-
-    Raises:
-        BadHeader, BadName: naming the parameter and what was expected.
-    """
-    found: dict[str, bytes | str | None] = {}
-    for key, value in parameters.items():
-        header = "infaas-" + key.replace("_", "-")
-        if header in OBJECTIVE_NAMES or header in SCOPES.values():
-            if not isinstance(value, str | int | float | bool):
-                raise BadHeader(f"parameters.{key}", "text, a number or a boolean", value)
-            found[header] = str(value).lower() if isinstance(value, bool) else str(value)
-    return parse_objective(found)
-
-
 def objective_headers(objective: Objective) -> HeaderList:
     """The headers that say this objective."""
     out: HeaderList = [(SCOPES[objective.scope], objective.name.encode())]
     if objective.latency_ms is not None:
         out.append((LATENCY_MS, number_text(objective.latency_ms)))
+    if objective.latency_from != "append":
+        out.append((LATENCY_FROM, objective.latency_from.encode()))
     if objective.min_accuracy:
         out.append((MIN_ACCURACY, number_text(objective.min_accuracy)))
     if not math.isinf(objective.max_cost):
@@ -141,7 +135,7 @@ def objective_headers(objective: Objective) -> HeaderList:
 
 
 def _scope(found: HeaderMap) -> tuple[ScopeKind, str]:
-    given = [(kind, header) for kind, header in SCOPES.items() if header in found]
+    given = [(kind, header) for kind, header in SCOPES.items() if found.get(header)]
     if len(given) != 1:
         expected = f"exactly one of {', '.join(SCOPES.values())}"
         raise BadHeader("scope", expected, [header for _, header in given] or "none of them")
@@ -153,11 +147,11 @@ def _scope(found: HeaderMap) -> tuple[ScopeKind, str]:
     return kind, check_name(header, name)
 
 
-def _optimize(found: HeaderMap) -> Optimize:
-    if OPTIMIZE not in found:
-        return "cost"
-    raw = text(found[OPTIMIZE], OPTIMIZE)
-    for value in OPTIMIZE_VALUES:
+def _choice(found: HeaderMap, name: str, values: tuple[T, ...], default: T) -> T:
+    raw = text(found.get(name), name)
+    if not raw:
+        return default
+    for value in values:
         if raw == value:
             return value
-    raise BadHeader(OPTIMIZE, "one of " + ", ".join(OPTIMIZE_VALUES), raw)
+    raise BadHeader(name, "one of " + ", ".join(values), raw)

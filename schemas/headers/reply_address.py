@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from infaas.schemas.errors import BadHeader, BadReplyAddress
-from infaas.schemas.headers.names import CORRELATION, REPLY_TO, REPLY_TO_PARTITION
-from infaas.schemas.headers.values import HeaderMap, text
+from infaas.schemas.headers.names import CLOUD_EVENT_ID, CORRELATION, REPLY_TO, REPLY_TO_PARTITION, TRACEPARENT
+from infaas.schemas.headers.values import TEXT_LIMIT_BYTES, HeaderMap, text
+
+_PARTITION = re.compile(rb"-?[0-9]{1,10}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,31 +28,48 @@ def parse_reply_address(found: HeaderMap) -> ReplyAddress:
     """
     topic = partition = None
     for name in REPLY_TO:
-        if name in found:
+        if found.get(name):
             try:
                 topic = text(found[name], name)
             except BadHeader as error:
                 raise BadReplyAddress(name, error.expected, error.found) from None
             break
     for name in REPLY_TO_PARTITION:
-        if name in found:
+        if found.get(name):
             partition = _partition(name, found[name])
             break
     return ReplyAddress(topic, partition)
 
 
-def correlation_id(found: HeaderMap) -> tuple[str, bytes | str | None] | None:
-    """The correlation header as it came, to be echoed under the same name, byte for byte."""
+def correlation_id(found: HeaderMap) -> tuple[str, bytes | str] | None:
+    """The correlation header as it came, to be echoed under the same name, byte for byte; one over the limit is none."""
+    value = None
     for name in CORRELATION:
-        if name in found:
-            return name, found[name]
+        if value := found.get(name):
+            return (name, value) if len(value) <= TEXT_LIMIT_BYTES else None
+    spelled = {name.lower(): name for name in found}
+    for name in CORRELATION:
+        if (other := spelled.get(name.lower())) is not None and (value := found[other]):
+            return (other, value) if len(value) <= TEXT_LIMIT_BYTES else None
     return None
+
+
+def echoed(found: HeaderMap) -> list[tuple[str, bytes | str]]:
+    """What else of a query's headers its reply carries, in whatever case form they came."""
+    spelled = {name.lower(): name for name in found}
+    out = []
+    for name in (CLOUD_EVENT_ID, TRACEPARENT):
+        value = found.get(spelled.get(name, name))
+        if value and len(value) <= TEXT_LIMIT_BYTES:
+            out.append((name, value))
+    return out
 
 
 def _partition(name: str, value: bytes | str | None) -> int:
     if isinstance(value, bytes) and len(value) == 4 and name == "kafka_replyPartition":
         return int.from_bytes(value, "big", signed=True)
-    try:
-        return int(text(value, name))
-    except (ValueError, BadHeader):
-        raise BadReplyAddress(name, "a partition: decimal text, or 4 bytes big-endian", value) from None
+    if isinstance(value, str):
+        value = value.encode()
+    if value is None or not _PARTITION.fullmatch(value):
+        raise BadReplyAddress(name, "a partition: decimal text, or 4 bytes big-endian", value)
+    return int(value)

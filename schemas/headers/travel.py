@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from infaas.schemas.errors import BadHeader
+from infaas.schemas.headers.known import canonical
 from infaas.schemas.headers.names import (
     APPENDED_MS,
     ATTEMPT,
+    CORRELATION,
     DEADLINE,
     DROP_AFTER,
     EXCLUDED,
@@ -15,6 +18,7 @@ from infaas.schemas.headers.names import (
     QUERY_ID,
     REPLY_PARTITION,
     REPLY_TOPIC,
+    SYSTEM_NAMES,
     TRAVEL_NAMES,
 )
 from infaas.schemas.headers.reply_address import ReplyAddress
@@ -32,7 +36,7 @@ from infaas.schemas.headers.values import (
 
 @dataclass(frozen=True, slots=True)
 class Travel:
-    """What goes with a query from the router to the worker, and back to `queries` when it is returned."""
+    """What goes with a query from the router to the worker, and back through `returns`."""
 
     query_id: str
     appended_ms: float
@@ -46,8 +50,12 @@ class Travel:
 
 
 def travel_headers(travel: Travel, original: Headers | None) -> HeaderList:
-    """The caller's headers, with what travels put in place of older travel headers."""
-    out: HeaderList = [(name, value_bytes(value)) for name, value in original or () if name not in TRAVEL_NAMES]
+    """The caller's headers under the names that are read, with what travels put in place of all that is the system's."""
+    out: HeaderList = []
+    for name, value in original or ():
+        known = canonical(name)
+        if known not in TRAVEL_NAMES and known not in SYSTEM_NAMES and (value or known == name):
+            out.append((name if known in CORRELATION else known, value_bytes(value)))
     out.append((QUERY_ID, travel.query_id.encode()))
     out.append((APPENDED_MS, number_text(travel.appended_ms)))
     if not math.isinf(travel.deadline_ms):
@@ -71,10 +79,10 @@ def parse_travel(found: HeaderMap) -> Travel:
     """Reads what the router wrote with `travel_headers`.
 
     Raises:
-        BadHeader: naming the header.
+        BadHeader: naming the header; without a query id it is not the router's.
     """
     return Travel(
-        query_id=text(found.get(QUERY_ID), QUERY_ID),
+        query_id=_identity(found),
         appended_ms=number(found, APPENDED_MS, 0.0, 1e15) or 0.0,
         deadline_ms=or_infinite(number(found, DEADLINE, 0.0, 1e15)),
         drop_after_ms=or_infinite(number(found, DROP_AFTER, 0.0, 1e15)),
@@ -86,3 +94,10 @@ def parse_travel(found: HeaderMap) -> Travel:
             int(number(found, REPLY_PARTITION, 0.0, 2**31) or 0) if REPLY_PARTITION in found else None,
         ),
     )
+
+
+def _identity(found: HeaderMap) -> str:
+    identity = text(found.get(QUERY_ID), QUERY_ID)
+    if not identity:
+        raise BadHeader(QUERY_ID, "a query id", "nothing")
+    return identity

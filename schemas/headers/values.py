@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from infaas.schemas.errors import BadHeader
+from infaas.schemas.headers.names import CONTENT_LENGTH
 
 Headers = Sequence[tuple[str, bytes | str | None]]
 HeaderList = list[tuple[str, bytes]]
 HeaderMap = Mapping[str, bytes | str | None]
+
+TEXT_LIMIT_BYTES = 4096
+_NUMBER = re.compile(r"[+-]?([0-9]{1,40}(\.[0-9]{0,40})?|\.[0-9]{1,40})([eE][+-]?[0-9]{1,3})?")
+_LENGTH = re.compile(r"[0-9]{1,15}")
 
 
 def text(value: bytes | str | None, name: str) -> str:
     """A header's value as text.
 
     Raises:
-        BadHeader: if it is no UTF-8.
+        BadHeader: if it is no UTF-8, or over the limit.
     """
     if value is None:
         return ""
+    if len(value) > TEXT_LIMIT_BYTES:
+        raise BadHeader(name, f"at most {TEXT_LIMIT_BYTES} bytes", f"{len(value)} bytes")
     if isinstance(value, str):
         return value
     try:
@@ -44,17 +52,30 @@ def number(found: HeaderMap, name: str, low: float, high: float, *, above: bool 
     Raises:
         BadHeader: naming the header and the range.
     """
-    if name not in found:
+    if not found.get(name):
         return None
     raw = text(found[name], name)
     expected = f"a number {'above' if above else 'from'} {low:g} to {high:g}"
-    try:
-        value = float(raw)
-    except ValueError:
-        raise BadHeader(name, expected, raw) from None
+    if not _NUMBER.fullmatch(raw):  # float() takes `1_000` and the digits of other scripts
+        raise BadHeader(name, expected, raw)
+    value = float(raw)
     if not low <= value <= high or (above and value == low):
         raise BadHeader(name, expected, raw)
     return value
+
+
+def content_length(found: HeaderMap) -> int | None:
+    """The length of a body's JSON part, if it has binary tensors behind it.
+
+    Raises:
+        BadHeader: if it is no number.
+    """
+    raw = text(found.get(CONTENT_LENGTH), CONTENT_LENGTH)
+    if not raw:
+        return None
+    if not _LENGTH.fullmatch(raw):
+        raise BadHeader(CONTENT_LENGTH, "a length in bytes", raw)
+    return int(raw)
 
 
 def flag(found: HeaderMap, name: str, *, default: bool) -> bool:
@@ -63,7 +84,7 @@ def flag(found: HeaderMap, name: str, *, default: bool) -> bool:
     Raises:
         BadHeader: if it is neither.
     """
-    if name not in found:
+    if not found.get(name):
         return default
     raw = text(found[name], name).lower()
     if raw not in ("true", "false"):

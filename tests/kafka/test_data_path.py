@@ -76,7 +76,7 @@ def test_a_query_is_answered_in_its_form_with_all_that_a_caller_wants_to_know(ce
     record = cell.answer("a")
     found = {name: value.decode() for name, value in record.headers if not name.startswith("ce_")}
     assert found["infaas-outcome"] == "ok"
-    assert found["infaas-variant"] == VARIANT
+    assert found["infaas-served-variant"] == VARIANT
     assert found["infaas-worker"] == "w1"
     assert found["infaas-objective-met"] == "true"
     for name in ("accuracy", "queue-ms", "inference-ms", "batch-size", "cost"):

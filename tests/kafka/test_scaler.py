@@ -104,7 +104,7 @@ def test_what_no_worker_can_run_is_returned_and_answered_by_another_variant(cell
     cell.send("q", application="numbers", latency_ms=120_000)
     cell.send("named", variant=VARIANT, latency_ms=60_000)
     record = cell.answer("q", 120)
-    assert (outcome(record), record.header_map["infaas-variant"]) == ("ok", OTHER.encode())
+    assert (outcome(record), record.header_map["infaas-served-variant"]) == ("ok", OTHER.encode())
     refused = cell.answer("named")
     assert (outcome(refused), reason(refused)) == ("rejected", "no_variant")
     assert "failed" in states(cell) or not states(cell)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infaas.router.load import CONTROL_DELAY_MS, FORGET_ABOVE, PROCESS_START_MS, Load, PartitionLoad
+from infaas.router.load import FORGET_ABOVE, ORPHAN_MS, Load, PartitionLoad
 from infaas.router.policy import RunningAt
+from infaas.router.starts import FORGET_MS, USUAL_MS, USUAL_TIMES, Starts
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.metadata import (
     Assignment,
@@ -69,6 +70,7 @@ def view(*records):
     return View(1, 1, kinds)
 
 
+COLD = view(worker())
 RUNNING = view(worker(), instance(), assignment())
 
 
@@ -84,6 +86,10 @@ def backlog(*positions, boot_id="b1", query_ms=2.0):
 def at(load, picture=RUNNING):
     (found,) = load.scene(picture, (NAME,), 0.0, lambda _: True).running[NAME]
     return found
+
+
+def not_yet(load, picture, now_ms):
+    return load.scene(picture, (NAME,), now_ms, lambda _: True).not_yet[NAME]
 
 
 positions = st.builds(
@@ -232,28 +238,73 @@ def test_a_variant_without_an_owner_that_counts_does_not_run():
 
 
 def test_ready_time_counts_from_when_it_began_and_does_not_shrink_to_nothing():
-    whole = CONTROL_DELAY_MS + PROCESS_START_MS + VARIANT.profile.load_ms
-    cold, starting = view(worker()), view(worker(), instance(state="starting", since_ms=1000))
-
-    def left(load, picture, now_ms):
-        return load.scene(picture, (NAME,), now_ms, lambda _: True).not_yet[NAME]
-
+    whole = USUAL_MS + VARIANT.profile.load_ms
+    cold, starting = COLD, view(worker(), instance(state="starting", since_ms=1000))
+    left = not_yet
     load = Load()
     assert left(load, cold, 1000.0).ready_in_ms == whole
-    assert load.want(NAME, 1000.0)
-    assert not load.want(NAME, 1100.0)
+    assert load.want(NAME, cold, 1000.0)
+    assert not load.want(NAME, cold, 1100.0)
     assert left(load, cold, 1100.0).ready_in_ms == whole - 100
     assert left(Load(), starting, 1100.0).ready_in_ms == whole - 100
     assert left(Load(), starting, 1100.0).starting
     assert left(load, cold, 1000.0 + 2 * whole).ready_in_ms == whole
 
 
-def test_the_time_a_start_took_is_learned():
+def test_of_a_variant_that_does_not_run_only_what_is_still_wanted_there_counts():
     load = Load()
-    before = load.start_delay_ms
-    load.want(NAME, 1000.0)
-    load.scene(RUNNING, (NAME,), 1000.0 + VARIANT.profile.load_ms + before + 1000.0, lambda _: True)
-    assert before < load.start_delay_ms < before + 1000.0
+    for offset, drop_after_ms in enumerate((1_500.0, 9_000.0, math.inf)):
+        load.sending(NAME, 0)
+        load.sent(NAME, 0, offset, 1_000.0, drop_after_ms)
+    assert not_yet(load, COLD, 1_500.0).waiting == 3
+    assert not_yet(load, COLD, 1_501.0).waiting == 2, "nobody wants the first any more"
+    assert not_yet(load, COLD, 1_000.0 + ORPHAN_MS + 1).waiting == 0, "whatever waited there has been returned"
+    starting = view(worker(), instance(state="starting", since_ms=1_000))
+    assert not_yet(load, starting, 8_000.0).waiting == 2, "one that loads for long keeps what waits for it"
+
+
+def test_what_was_returned_leaves_the_count_and_the_wish_with_it():
+    load = Load()
+    load.want(NAME, COLD, 900.0)
+    load.report(backlog((0, 10, 4)), RUNNING, 900.0)
+    for offset, at_ms in ((10, 1_000.0), (11, 1_200.0)):
+        load.sending(NAME, 0)
+        load.sent(NAME, 0, offset, at_ms)
+    assert not_yet(load, COLD, 1_200.0).waiting == 8
+    load.returned([NAME], 1_100.0)
+    assert not_yet(load, COLD, 1_200.0).waiting == 1
+    assert load.want(NAME, COLD, 1_200.0)
+    load.returned(["nobody.v1.onnxruntime-cpu1-fp32"], 1_200.0)
+
+
+def test_a_wish_that_nothing_came_of_is_no_slow_start():
+    load = Load()
+    load.want(NAME, COLD, 0.0)
+    later = 180_000.0
+    assert not_yet(load, COLD, later).ready_in_ms == USUAL_MS + VARIANT.profile.load_ms
+    assert load.want(NAME, COLD, later)
+    for _ in range(4):
+        load.learn_starts(RUNNING, later + VARIANT.profile.load_ms + 400.0)
+    assert not_yet(load, COLD, later + 1_000.0).ready_in_ms <= USUAL_MS + VARIANT.profile.load_ms
+
+
+def test_a_start_is_learned_for_the_variant_that_started_and_one_alone_proves_nothing():
+    starts = Starts()
+    starts.observe("slow", 180_000.0, 0.0)
+    assert starts.delay_ms("slow", 1.0) == USUAL_MS
+    for _ in range(USUAL_TIMES):
+        starts.observe("slow", 180_000.0, 1.0)
+    assert starts.delay_ms("slow", 2.0) == 180_000.0
+    assert starts.delay_ms("other", 2.0) == USUAL_MS
+    assert starts.delay_ms("slow", 2.0 + FORGET_MS) == USUAL_MS
+
+
+@given(st.lists(st.floats(0, 1e6), max_size=40))
+def test_what_a_start_is_taken_to_need_is_never_beyond_what_was_seen(times):
+    starts = Starts()
+    for took_ms in times:
+        starts.observe("v", took_ms, 0.0)
+    assert min([*times, USUAL_MS]) <= starts.delay_ms("v", 0.0) <= max([*times, USUAL_MS])
 
 
 @given(st.integers(0, 500), st.integers(1, 500), st.floats(0.01, 100))
