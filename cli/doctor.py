@@ -97,6 +97,8 @@ def _engine(name: str) -> Line:
         return (f"engine {name}", False if name == NEEDED else None, "not usable", str(error))
     except (InfaasError, OSError):
         pass  # it got as far as the artifact
+    except Exception as error:  # noqa: BLE001 - a stub raises what it likes
+        return (f"engine {name}", False if name == NEEDED else None, "not usable", f"{type(error).__name__}: {error}")
     return (f"engine {name}", True, _version(MODULES.get(name, name)), "")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from infaas.cli import broker, doctor, query, register, services, status, topics, up, variants
+from infaas.cli import broker, dead_letters, doctor, explain, query, register, services, status, topics, up, variants
 
 app = typer.Typer(
     name="infaas",
@@ -26,6 +26,8 @@ app.command("router")(services.router)
 app.command("registrar")(services.registrar)
 app.command("scaler")(services.scaler)
 app.add_typer(topics.app, name="topics")
+app.add_typer(dead_letters.app, name="dead-letters")
+app.command("explain")(explain.explain)
 app.command("doctor")(doctor.doctor)
 
 

@@ -1,0 +1,114 @@
+"""`infaas explain`: why a query went where it went, from its decision record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import orjson
+import typer
+
+from infaas.bus.cell import find_cell
+from infaas.bus.settings import BusSettings
+from infaas.cli.console import complain, out, progress, say, told
+from infaas.cli.listing import Column, Listing
+from infaas.cli.topic_log import place_of, read_log, read_record
+from infaas.schemas import decisions
+from infaas.schemas.decisions import DecisionRecord
+from infaas.schemas.errors import BadInput
+from infaas.schemas.topics import DECISIONS
+
+FIGURES = ("accuracy", "cost_per_1000", "p99_ms", "predicted_ms", "backlog", "ready_in_ms", "waiting")
+ALSO = "refusals, a sample of dispatches and queries sent with infaas-explain: true leave one"
+
+
+@told
+def explain(
+    query_id: Annotated[str, typer.Argument(help="As the reply's infaas-query-id says: <topic>-<partition>-<offset>.")],
+    json: Annotated[bool, typer.Option("--json", help="The decision records as JSON lines.")] = False,
+) -> None:
+    """Show what was decided about a query, from which inputs and why; exit status 1 if no decision record is there.
+
+    Example: `infaas explain infaas.queries-3-17`
+    """
+    place = place_of(query_id)
+    settings = find_cell()
+    records, oldest_ms = _decisions(settings, query_id)
+    for record in records:
+        if json:
+            say(orjson.dumps(record.model_dump(mode="json")).decode())
+        else:
+            _show(record)
+    if not records:
+        _say_why_not(settings, query_id, place, oldest_ms)
+        raise typer.Exit(1)
+
+
+def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecord], float | None]:
+    """What was decided about a query, oldest first, and how far back the topic reaches (epoch ms; None = it is empty)."""
+    found: list[DecisionRecord] = []
+    oldest_ms: float | None = None
+    for record in read_log(settings, settings.names.of(DECISIONS)):
+        oldest_ms = record.timestamp_ms if oldest_ms is None else oldest_ms
+        if query_id.encode() not in record.value:
+            continue
+        try:
+            decision = decisions.decode(record.value)
+        except BadInput as error:
+            complain(f"unreadable: {DECISIONS.name} at offset {record.offset}: {error}")
+            continue
+        if decision.about == query_id:
+            found.append(decision)
+    return found, oldest_ms
+
+
+def _show(record: DecisionRecord) -> None:
+    say(f"{record.decision} by the {record.by} at {_time(record.at_ms)} UTC: {record.reason}")
+    say(f"recorded then, on the metadata up to offset {record.view_offset}")
+    asked = record.inputs.get("asked", {})
+    say("asked: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value not in (None, [], "")))
+    if "found" in record.inputs:
+        say(f"found: {record.inputs['found']}")
+    candidates = record.inputs.get("candidates", [])
+    if candidates:
+        out.print(_candidates(candidates))
+    else:
+        say("candidates: none met the accuracy floor and the cost limit")
+
+
+def _candidates(candidates: list[Mapping[str, Any]]) -> Listing:
+    """One line a variant that was eligible, with what was predicted of it."""
+    names = [name for name in FIGURES if any(name in candidate for candidate in candidates)]
+    columns = [Column("variant"), Column("state", 1), *(Column(n, at + 2, right=True) for at, n in enumerate(names))]
+    table = Listing("Candidates", columns)
+    for candidate in candidates:
+        state = f"{candidate.get('state', 'not to be placed')}{_on(candidate)}"
+        table.add(str(candidate.get("variant")), state, *(_figure(candidate.get(name)) for name in names))
+    return table
+
+
+def _on(candidate: Mapping[str, Any]) -> str:
+    return f" on {candidate['worker']}" if "worker" in candidate else ""
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def _say_why_not(settings: BusSettings, query_id: str, place: tuple[str, int, int], oldest_ms: float | None) -> None:
+    reach = "holds nothing" if oldest_ms is None else f"reaches back to {_time(oldest_ms)} UTC"
+    complain(f"unexplained: no decision record of {query_id}: {ALSO}, and {settings.names.of(DECISIONS)} {reach}")
+    query = read_record(settings, *place)
+    if query is None:
+        progress("the query itself is not in its topic (any more)")
+        return
+    names = [f"{name} {(value or b'').decode(errors='backslashreplace')}" for name, value in query.headers]
+    progress(
+        f"the query came at {_time(query.timestamp_ms)} UTC, {len(query.value)} bytes, with "
+        + (", ".join(names) or "no headers")
+    )
+
+
+def _time(at_ms: float) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000.0, UTC):%Y-%m-%d %H:%M:%S}"
