@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-torch check spec format bench clean
+.PHONY: help demo test test-torch check spec format bench chaos clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
@@ -42,6 +42,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench: $(STAMP)  ## latency through the whole system, as ratios to a plain echo
 	$(BIN)/python -m infaas.bench latency
+
+chaos: $(STAMP)  ## the fault matrix, about 15 minutes; SEED=n; writes docs/faults.md
+	$(BIN)/python -m infaas.bench chaos --seed $(or $(SEED),0) --write docs/faults.md
 
 clean:           ## remove what was built
 	rm -rf $(VENV) .dev demo-report .mypy_cache .ruff_cache .pytest_cache .hypothesis

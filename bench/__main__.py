@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 import orjson
 
+from infaas.bench.chaos import report
+from infaas.bench.chaos.run import chaos
 from infaas.bench.hostile import hostile
 from infaas.bench.latency import latency
 from infaas.cli.console import err
@@ -22,6 +25,14 @@ def main() -> int:
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")
     attack.set_defaults(run=lambda given: hostile(given.seed, given.count))
+    matrix = commands.add_parser("chaos", help="the fault matrix")
+    matrix.add_argument("--seed", type=int, default=0)
+    matrix.add_argument(
+        "--cells", default="", help="beginnings of the names of those to run, by commas: router/SIGKILL,broker"
+    )
+    matrix.add_argument("--minutes", type=float, default=60.0, help="after so many no cell is begun")
+    matrix.add_argument("--write", type=Path, metavar="PAGE", help="writes the table to this page, docs/faults.md")
+    matrix.set_defaults(run=_chaos)
     given = parser.parse_args()
     try:
         figures = given.run(given)
@@ -32,6 +43,14 @@ def main() -> int:
         return 130
     sys.stdout.write(orjson.dumps(figures).decode() + "\n")
     return 0
+
+
+def _chaos(given: argparse.Namespace) -> dict[str, object]:
+    cells = chaos(seed=given.seed, cells=[name for name in given.cells.split(",") if name], minutes=given.minutes)
+    err.print(report.table(cells), highlight=False, markup=False, soft_wrap=True)
+    if given.write:
+        given.write.write_text(report.page(cells, seed=given.seed))
+    return report.figures(cells)
 
 
 if __name__ == "__main__":

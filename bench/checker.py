@@ -43,6 +43,8 @@ class Findings:
     """Query ids (or places in the log) by what is wrong with them; `queries` is how many were looked at."""
 
     queries: int = 0
+    commits: int = 0
+    """Of the two groups, that were looked at."""
     lost: tuple[str, ...] = ()
     unanswered: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Findings:
     @property
     def broken(self) -> dict[str, int]:
         """How many of each kind that must not be; what is merely counted is left out."""
-        counted = ("queries", "doubled", "back")
+        counted = ("queries", "commits", "doubled", "back")
         return {f.name: len(found) for f in fields(self) if f.name not in counted and (found := getattr(self, f.name))}
 
 
@@ -91,8 +93,9 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
         doubled += [place] * (len(answers) - 1)
     passed = [*_passed(history, queries_group, history.queries, _done(history, dead, of_queries=True))]
     passed += _passed(history, work_group, history.work, _done(history, dead, of_queries=False))
+    commits = sum(commit.group in (queries_group, work_group) for commit in history.commits)
     return Findings(
-        len(history.queries), tuple(lost), tuple(unanswered), tuple(wrong), tuple(below), tuple(late), tuple(doubled),
+        len(history.queries), commits, tuple(lost), tuple(unanswered), tuple(wrong), tuple(below), tuple(late), tuple(doubled),
         tuple(passed), tuple(_back(history)),
     )  # fmt: skip
 
@@ -113,6 +116,12 @@ def in_time(query: Entry, replies: Iterable[Entry]) -> bool:
 def replies_of(history: History) -> Mapping[str, tuple[Entry, ...]]:
     """Replies by query id, in the order of their append."""
     return {place: tuple(sorted(found, key=lambda r: r.at_ms)) for place, found in _by_query(history.replies).items()}
+
+
+def open_queries(history: History) -> tuple[Entry, ...]:
+    """Queries that have neither a reply nor a dead letter."""
+    closed = {reply.query for reply in history.replies} | _dead_letters(history).keys()
+    return tuple(query for query in history.queries if query.position not in closed)
 
 
 def _by_query(entries: Iterable[Entry]) -> dict[str, list[Entry]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from infaas.bench import checker
 from infaas.bench.crashes import instance_deaths
 from infaas.bench.grammar import Grammar, HostileRecord
-from infaas.bench.history import Entry, History
+from infaas.bench.history import History
 from infaas.bench.model import Network, inputs, validation_of
 from infaas.bench.observer import Observer
 from infaas.bench.raw_producer import RawProducer
@@ -136,19 +136,13 @@ def _quiesce(stack: Stack, observer: Observer, run: Run) -> History:
         run.restarts += stack.step()
         observer.catch_up(5.0)
         history = observer.history()
-        open_ = len(_silent(history))
+        open_ = len(checker.open_queries(history))
         now = time.monotonic()
         if open_ != before:
             before, changed = open_, now
             progress(f"{open_} without an answer yet")
         if (open_ == 0 and all(f.done() for f in run.neighbours)) or now > changed + QUIET_S or now > begun + QUIESCE_S:
             return history
-
-
-def _silent(history: History) -> list[Entry]:
-    found = checker.check(history, lambda *_: {})
-    lost = set(found.lost)
-    return [query for query in history.queries if query.position in lost]
 
 
 def _is_in_time(future: Future[Reply], history: History) -> bool:
@@ -160,7 +154,7 @@ def _is_in_time(future: Future[Reply], history: History) -> bool:
 
 
 def _figures(history: History, observer: Observer, run: Run, in_time: int) -> dict[str, object]:
-    silent = _silent(history)
+    silent = checker.open_queries(history)
     first = {query.partition: query for query in reversed(silent)}  # what stands first may be what holds up the rest
     for query in first.values():
         names = {name: value[:40] for name, value in query.headers.items() if name.startswith(("infaas", "inference"))}
