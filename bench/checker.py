@@ -34,6 +34,7 @@ Expected = Callable[[Entry, str], "Mapping[str, Array] | None"]
 """What a variant's model answers to a query; None = no such variant, so that any answer is wrong."""
 UNTIL_APPENDED_MS = 20.0
 """From marking a reply to its append, in ordinary running: nobody can mark what has not happened yet."""
+COMMIT_AFTER_MS = 1_000.0
 TOPIC, PARTITION, OFFSET = (f"__connect.errors.{name}" for name in ("topic", "partition", "offset"))
 TOLERANCE = 1e-3
 
@@ -206,6 +207,10 @@ def _passed(history: History, group: str, records: Iterable[Entry], done: Mappin
     for record in records:
         identity = record.position if record.position in of_queries else record.query
         at = next((ms for offset, ms in first[record.topic, record.partition] if offset > record.offset), math.inf)
+        if record.position in of_queries and any(
+            begun <= at <= ended + COMMIT_AFTER_MS for begun, ended in history.gaps
+        ):
+            continue  # what it was dispatched as may have been deleted before it was read
         if identity in of_queries and at < done.get(identity, math.inf):
             yield record.position
 

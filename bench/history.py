@@ -90,6 +90,8 @@ class History:
     dead_letters: tuple[Entry, ...] = ()
     commits: tuple[CommitEntry, ...] = ()
     shown: tuple[Shown, ...] = ()
+    gaps: tuple[tuple[float, float], ...] = ()
+    """Between which times (epoch ms) records of work were deleted before they were read."""
     confirmed: frozenset[str] = frozenset()
     """Positions the producer was told: each of them has to stand in `queries`."""
 

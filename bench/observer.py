@@ -42,8 +42,8 @@ class Observer:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._rounds = 0
-        self.missed = 0
-        """Records of work that were deleted before they were read."""
+        self._asked_ms: dict[tuple[str, int], float] = {}
+        self._gaps: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._follow, daemon=True, name="observer")
 
     def __enter__(self) -> Self:
@@ -65,7 +65,7 @@ class Observer:
         """All that was read so far."""
         with self._lock:
             of = {name: tuple(entries) for name, entries in self._entries.items()}
-            commits = tuple(self._commits)
+            commits, gaps = tuple(self._commits), tuple(self._gaps)
         prefixes = (self._names.prefix + WORK.name + ".", self._names.prefix + OFFLINE.name + ".")
         return History(
             queries=of.get(self._names.of(QUERIES), ()),
@@ -75,6 +75,7 @@ class Observer:
             dead_letters=of.get(self._names.of(DEAD_LETTERS), ()),
             commits=commits,
             shown=tuple(shown),
+            gaps=gaps,
             confirmed=frozenset(confirmed),
         )
 
@@ -103,18 +104,23 @@ class Observer:
         topics[COMMITS_TOPIC] = admin.partitions(COMMITS_TOPIC)
         for (topic, partition), (low, end) in admin.watermarks(topics).items():
             at = self._at.get((topic, partition), 0)
+            asked_ms = time.time() * 1000.0
             if at < low:
-                self.missed += low - at
+                self._miss(topic, partition)
                 at = low
             while at < end and not self._closing.is_set():
                 at = self._read(reader, topic, partition, at, min(end, at + 2000))
-            self._at[topic, partition] = at
+            self._at[topic, partition], self._asked_ms[topic, partition] = at, asked_ms
+
+    def _miss(self, topic: str, partition: int) -> None:
+        with self._lock:
+            self._gaps.append((self._asked_ms.get((topic, partition), 0.0), time.time() * 1000.0))
 
     def _read(self, reader: SpanReader, topic: str, partition: int, start: int, end: int) -> int:
         try:
             records = reader.read(topic, partition, start, end, timeout=READ_S)
         except OffsetLost:  # deleted between the question and the reading
-            self.missed += end - start
+            self._miss(topic, partition)
             return end
         keep = (
             topic in (self._names.of(QUERIES), self._names.of(METADATA), COMMITS_TOPIC) or topic in self._reply_topics

@@ -54,7 +54,9 @@ def sound(asked):
     commits += [CommitEntry("work", "work.v", 0, n + 1, r.at_ms + 1) for n, r in enumerate(replies)]
     shown = tuple(Shown(f"c{n}", q.position, "ok") for n, q in enumerate(queries))
     commits.append(CommitEntry("elsewhere", "queries", 0, 10**6, end))
-    return History(queries, (), work, replies, (), tuple(commits), shown, frozenset(q.position for q in queries))
+    return History(
+        queries, (), work, replies, (), tuple(commits), shown, confirmed=frozenset(q.position for q in queries)
+    )
 
 
 def letter(asked, at_ms):
@@ -217,6 +219,13 @@ def test_work_that_was_returned_may_be_committed():
     early = CommitEntry("work", "work.v", 0, 1, asked.at_ms + 3)
     history = dataclasses.replace(history, returns=(back,), commits=(*history.commits, early))
     assert check(history, expected, **GROUPS) == Findings(queries=1, commits=3)
+
+
+def test_a_commit_is_no_finding_where_the_work_before_it_was_deleted_unread():
+    history = commit_queries_early(sound([{"application": "numbers"}]), 0)
+    at_ms = history.commits[-1].at_ms
+    assert kinds(check(dataclasses.replace(history, gaps=((at_ms - 1, at_ms + 1),)), expected, **GROUPS)) == set()
+    assert kinds(check(dataclasses.replace(history, gaps=((0.0, at_ms - 1001),)), expected, **GROUPS)) == {"passed"}
 
 
 def test_a_commit_of_the_coordinators_log_is_read():
