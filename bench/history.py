@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace, field
 
 from infaas.schemas import headers as h
 from infaas.schemas.names import query_id
@@ -100,16 +100,7 @@ class History:
         chosen = tuple(queries)
         places = {entry.position for entry in chosen}
         shown = tuple(s for s in self.shown if s.query in places)
-        return History(
-            chosen,
-            self.returns,
-            self.work,
-            self.replies,
-            self.dead_letters,
-            self.commits,
-            shown,
-            self.confirmed & places,
-        )
+        return replace(self, queries=chosen, shown=shown, confirmed=self.confirmed & places)
 
 
 def read_commit(entry: Entry) -> CommitEntry | None:

@@ -19,8 +19,8 @@ from infaas.bench.chaos.load import APPLICATION, FLOOR, Journal, Load
 from infaas.bench.history import Entry, History
 from infaas.bench.model import Network, inputs, validation_of
 from infaas.bench.observer import Observer
-from infaas.bus.settings import BusSettings
 from infaas.bus.cell import EMBEDDED_SESSION_MS
+from infaas.bus.settings import BusSettings
 from infaas.cli.stack import Progress, Shape, Stack
 from infaas.client import Client, follow
 from infaas.schemas import headers as h
