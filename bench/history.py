@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace, field
+from dataclasses import dataclass, field, replace
 
 from infaas.schemas import headers as h
 from infaas.schemas.names import query_id
