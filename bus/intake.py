@@ -212,9 +212,12 @@ class Intake:
             # Without a start no partition may be consumed; a new process asks again.
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
             return
-        consumer.incremental_assign(committed)
+        self._assign(consumer, committed)
+
+    def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
+        consumer.incremental_assign(places)
         if self._paused:
-            consumer.pause(committed)
+            consumer.pause(places)
 
     @staticmethod
     def _ask_committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -237,7 +240,9 @@ class Intake:
             return
         if part.taken < low:
             self._skip(part, Gap(topic, partition, part.taken, low - 1))
-        self._consumer.seek(TopicPartition(topic, partition, part.taken))
+        # A partition that has stopped at an error can't be sought in: it is begun again.
+        self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+        self._assign(self._consumer, [TopicPartition(topic, partition, part.taken)])
 
     def _skip(self, part: Progress, gap: Gap) -> None:
         part.add(gap.last)

@@ -56,8 +56,13 @@ class Ownership:
             if i.state != "failed"
         )
 
-    def want(self, view: View, sequence: int) -> bool:
-        """Begins to take what it may; True if the fact has to be written, as number `sequence`."""
+    def want(self, view: View, sequence: int, *, others: bool = True) -> bool:
+        """Begins to take what it may; True if the fact has to be written, as number `sequence`.
+
+        What was refused in favour of another worker is taken again when there is none left (`others`).
+        """
+        if not others:
+            self.refused.clear()
         changed = False
         for partition in self.assigned(view) - set(self.holding) - self.refused:
             if self.free(view, partition):

@@ -312,7 +312,7 @@ class Running:
             self._released_by[partition] = time.monotonic() + DRAIN_S
         changed = own.give_back()
         if not self.draining:
-            changed = own.want(view, self._sequence + 1) or changed
+            changed = own.want(view, self._sequence + 1, others=others) or changed
         if changed:
             self._fact()
         if self.draining and not own.holding:
