@@ -405,3 +405,12 @@ def test_a_refused_partition_is_not_wanted_again_until_it_was_somebody_elses():
     elsewhere = replace(view, kinds={**view.kinds, "assignment": {}})
     mine.surplus(elsewhere, draining=False)
     assert mine.want(view, 2)
+
+
+def test_a_refused_partition_is_taken_again_when_no_other_worker_is_left_to_try():
+    mine, view = own(False)
+    assert mine.want(view, 1)
+    mine.refuse(0)
+    mine.surplus(view, draining=False)
+    assert not mine.want(view, 2, others=True)
+    assert mine.want(view, 2, others=False)
