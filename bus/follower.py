@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
@@ -39,18 +40,14 @@ class Follower:
         )
 
     def replay(self, timeout: float) -> Iterator[Record]:
-        """Yields the whole topic up to its end; returns its end.
+        """Yields the whole topic up to its end as of now.
 
         Raises:
             KafkaUnavailable: if that takes longer than `timeout` s.
         """
         deadline = time.monotonic() + timeout
         where = TopicPartition(self._topic, 0, OFFSET_BEGINNING)
-        _, end = ask(
-            lambda: self._consumer.get_watermark_offsets(TopicPartition(self._topic, 0), timeout=timeout),
-            f"reading {self._topic}",
-            timeout,
-        )
+        end = self.end(timeout)
         self._consumer.assign([where])
         at = 0
         while at < end:
@@ -61,6 +58,16 @@ class Follower:
             at = max(at, self._consumer.position([where])[0].offset)
             if time.monotonic() > deadline:
                 raise KafkaUnavailable(f"{self._topic}: read up to {at} of {end} in {timeout:g} s")
+
+    def end(self, timeout: float) -> int:
+        """The topic's end now, as the broker says.
+
+        Raises:
+            KafkaUnavailable: if none answers in time.
+        """
+        where = TopicPartition(self._topic, 0)
+        question = partial(self._consumer.get_watermark_offsets, where, timeout=timeout)
+        return int(ask(question, f"reading {self._topic}", timeout)[1])
 
     @property
     def position(self) -> int:

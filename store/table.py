@@ -1,42 +1,44 @@
-"""The view of the metadata topic: read to its end, then followed; what a deposed writer wrote is ignored.
+"""The view of the metadata topic: read to its end, then followed, and read again from zero when it may have missed something.
 
-Rules (model-checked, spec `store` and `boot`):
-- a leader's record at offset o with epoch e is ignored if there is a claim c of that role with e < c < o;
-- a worker's record with a boot id older than that of its current `worker/` record is ignored;
-- keys whose last record was ignored are remembered (`dirty`): compaction keeps just that record, so the current writer has
-  to write its own value again.
+Missed is what was deleted before it was read: an offset that is gone, or tombstones, which compaction removes after
+`delete.retention.ms`. So the table knows at which moment it last had everything; from a moment too long ago, as after a long
+outage or a machine's sleep, it does not go on. While a new picture can't be read, the old one stands.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from infaas.bus.clock import elapsed_s
 from infaas.bus.follower import Follower
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
-from infaas.schemas import metadata
 from infaas.schemas.errors import InfaasError, OffsetLost
-from infaas.schemas.headers import BOOT_ID, EPOCH
-from infaas.schemas.metadata import AnyRecord, Leader, Worker
 from infaas.schemas.topics import METADATA
+from infaas.store.picture import Change, Picture
 from infaas.store.view import View
 
+__all__ = ["Change", "Table"]
+
 log = logging.getLogger(__name__)
+DAY_S = 86_400.0
+STALE_S = int(METADATA.config["delete.retention.ms"]) / 1000.0 - DAY_S  # a day for what is not measured
+LOOK_EVERY_S = 3600.0
+LOOK_AGAIN_S = 60.0
+LOOK_TIMEOUT_S = 1.0
+REBUILD_TIMEOUT_S = 10.0
+REBUILD_AGAIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One record of the metadata topic, as it was read."""
+class _Look:
+    """Where the topic ended at some moment: once that is read, everything up to that moment is."""
 
-    offset: int
-    key: str
-    record: AnyRecord | None
-    """None = a tombstone, or a value that can't be read (then it is ignored)."""
-    writer: str
-    """The epoch or the boot id it was written under; empty = none."""
-    ignored: bool
+    end: int
+    at_s: float
 
 
 class Table:
@@ -48,6 +50,7 @@ class Table:
         before: called for each record read after `open`, with the view as it was just before that record: by its own record,
             read back, a writer knows whether it came too late.
         before_prefix: limits `before` to keys that start so.
+        clock: seconds that pass while a machine sleeps, too.
     """
 
     def __init__(
@@ -57,109 +60,106 @@ class Table:
         client_id: str,
         before: Callable[[Change, View], None] | None = None,
         before_prefix: str = "",
+        clock: Callable[[], float] = elapsed_s,
     ) -> None:
-        self._before, self._before_prefix = before, before_prefix
+        self._before, self._before_prefix, self._clock = before, before_prefix, clock
         self._follower = Follower(settings, topic=settings.names.of(METADATA), client_id=client_id)
-        self._opened = False
-        self._clear()
+        self._picture = Picture()
+        self._look: _Look | None = None
+        self._complete_s = self._next_look_s = clock()
+        self._rebuild_s: float | None = None
 
-    def _clear(self) -> None:
-        self._kinds: dict[str, dict[str, AnyRecord]] = {}
-        self._shared: set[str] = set()  # kinds whose dict a view holds: copied before the next change
-        self._offset = 0
-        self._catalogue = 0
-        self._view: View | None = None
-        self.epochs: dict[str, int] = {}
+    @property
+    def epochs(self) -> Mapping[str, int]:
         """Newest claim of each role, by its offset."""
-        self.claims: dict[str, int] = {}
+        return self._picture.epochs
+
+    @property
+    def claims(self) -> Mapping[str, int]:
         """Offset of each claim read, by nonce."""
-        self.dirty: dict[str, set[str]] = {"scaler": set(), "registrar": set()}
+        return self._picture.claims
+
+    @property
+    def dirty(self) -> Mapping[str, set[str]]:
         """Keys whose last record was ignored, by role."""
+        return self._picture.dirty
 
     def open(self, timeout: float = 30.0) -> None:
-        """Reads the whole topic up to its end.
+        """Reads the whole topic up to its end; the view changes when that is done.
 
         Raises:
             KafkaUnavailable: if that takes longer than `timeout` s.
         """
-        self._opened = False
-        self._clear()
+        now = self._clock()
+        picture = Picture(catalogue_version=self._picture.catalogue_version + 1)
         for record in self._follower.replay(timeout):
-            self._take(record)
-        self._offset = max(self._offset, self._follower.position)
-        self._opened = True
+            picture.apply(picture.read(record))
+        picture.offset = max(picture.offset, self._follower.position)
+        self._picture, self._rebuild_s, self._look = picture, None, None
+        self._complete_s, self._next_look_s = now, now + LOOK_EVERY_S
 
     def poll(self, timeout: float = 0.0) -> list[Change]:
         """Takes in what is new, waiting at most `timeout` s for the first record; returns what was read.
 
-        After an offset that was lost (deleted meanwhile) the view is rebuilt from zero; then nothing is returned.
+        When something may have been missed the view is rebuilt from zero; then nothing is returned.
         """
-        try:
-            return [self._take(record) for record in self._follower.poll(timeout)]
-        except OffsetLost as error:
-            log.warning("metadata view is rebuilt", extra={"error": str(error)})
-            self.open()
-            return []
+        now = self._clock()
+        if self._rebuild_s is None and now - self._complete_s > STALE_S:
+            self._must_rebuild(now, f"{now - self._complete_s:.0f} s since everything was read")
+        if self._rebuild_s is None:
+            try:
+                changes = [self._take(record) for record in self._follower.poll(timeout)]
+            except OffsetLost as error:
+                self._must_rebuild(now, str(error))
+            else:
+                self._notice(now)
+                return changes
+        self._rebuild(now, timeout)
+        return []
 
     def view(self) -> View:
         """The picture now; the same object until something changes."""
-        if self._view is None or self._view.offset != self._offset:
-            self._view = View(self._offset, self._catalogue, dict(self._kinds), dict(self.epochs))
-            self._shared = set(self._kinds)
-        return self._view
+        return self._picture.view()
 
     def close(self) -> None:
         """Stops reading."""
         self._follower.close()
 
     def _take(self, record: Record) -> Change:
-        change = self._read(record)
-        if self._before is not None and self._opened and change.key.startswith(self._before_prefix):
+        change = self._picture.read(record)
+        if self._before is not None and change.key.startswith(self._before_prefix):
             self._before(change, self.view())
-        self._apply(change)
+        self._picture.apply(change)
         return change
 
-    def _read(self, record: Record) -> Change:
-        key = (record.key or b"").decode(errors="replace")
-        writer = record.header_map.get(EPOCH) or record.header_map.get(BOOT_ID) or b""
-        text = writer.decode(errors="replace") if isinstance(writer, bytes) else writer
-        if record.tombstone:
-            return Change(record.offset, key, None, text, self._is_ignored(key, text))
-        try:
-            found = metadata.decode(record.value)
-        except InfaasError as error:
-            log.warning("a metadata record that can't be read", extra={"key": key, "error": str(error)})
-            return Change(record.offset, key, None, text, ignored=True)
-        return Change(record.offset, key, found, text, self._is_ignored(key, text))
+    def _must_rebuild(self, now: float, why: str) -> None:
+        log.warning("metadata view is rebuilt", extra={"why": why})
+        self._rebuild_s = now
 
-    def _is_ignored(self, key: str, writer: str) -> bool:
-        role = metadata.leader_of(key)
-        if role is not None:
-            return (int(writer) if writer.isdigit() else -1) < self.epochs.get(role, -1)
-        worker = metadata.worker_of(key)
-        if worker is None:
-            return False
-        current = self._kinds.get("worker", {}).get(f"worker/{worker}")
-        return isinstance(current, Worker) and writer < current.boot_id
-
-    def _apply(self, change: Change) -> None:
-        key, record = change.key, change.record
-        self._offset = change.offset + 1
-        if isinstance(record, Leader):
-            self.epochs[record.role] = change.offset
-            self.claims[record.nonce] = change.offset
-        role = metadata.leader_of(key)
-        if role is not None:
-            (self.dirty[role].add if change.ignored else self.dirty[role].discard)(key)
-        if change.ignored:
+    def _rebuild(self, now: float, timeout: float) -> None:
+        if self._rebuild_s is None or now < self._rebuild_s:
+            time.sleep(min(timeout, REBUILD_AGAIN_S))
             return
-        kind = metadata.kind_of(key)
-        if kind in self._shared:
-            self._kinds[kind] = dict(self._kinds[kind])
-            self._shared.discard(kind)
-        if record is None:
-            self._kinds.get(kind, {}).pop(key, None)
+        try:
+            self.open(REBUILD_TIMEOUT_S)
+        except InfaasError as error:
+            if not error.retryable:
+                raise
+            log.warning("metadata view can't be rebuilt yet", extra={"error": str(error)})
+            self._rebuild_s = self._clock() + REBUILD_AGAIN_S
+
+    def _notice(self, now: float) -> None:
+        """Finds out, each hour, up to which moment everything is read."""
+        if self._look is not None and max(self._picture.offset, self._follower.position) >= self._look.end:
+            self._complete_s, self._look = self._look.at_s, None
+        if now < self._next_look_s:
+            return
+        try:
+            self._look = _Look(self._follower.end(LOOK_TIMEOUT_S), now)
+        except InfaasError as error:
+            if not error.retryable:
+                raise
+            self._next_look_s = now + LOOK_AGAIN_S
+            log.info("the end of the metadata topic is not known", extra={"error": str(error)})
         else:
-            self._kinds.setdefault(kind, {})[key] = record
-        if kind in ("architecture", "variant"):
-            self._catalogue += 1
+            self._next_look_s = now + LOOK_EVERY_S

@@ -6,12 +6,12 @@ import pytest
 
 from infaas.bus.outbox import Outbox
 from infaas.schemas.errors import Fenced
-from infaas.schemas.headers import epoch_headers
+from infaas.schemas.headers import EPOCH, epoch_headers
 from infaas.schemas.metadata import Hardware, Instance, Placement, Worker, encode
 from infaas.schemas.topics import METADATA
 from infaas.store.facts import FactWriter
 from infaas.store.leadership import Leadership
-from infaas.store.table import Table
+from infaas.store.table import Change, Table
 
 
 class Candidate:
@@ -157,5 +157,83 @@ def test_facts_of_an_earlier_life_are_void(settings, candidate):
 def test_an_unreadable_record_is_passed_over(settings, candidate):
     one = candidate("one")
     one.outbox.send_and_wait(settings.names.of(METADATA), key="worker/w", value=b"{")
+    run(lambda: one.table.view().offset >= 1, one)
+    assert not one.table.view().workers
+
+
+class Days:
+    """A clock that a test sets."""
+
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+    def pass_by(self, days):
+        self.now_s += days * 86_400.0
+
+
+def lives(worker, boot_id="1"):
+    hardware = Hardware(cores=1, memory_bytes=1)
+    return Worker(worker=worker, boot_id=boot_id, machine_type="local-1", hardware=hardware, price_per_hour=0.1)
+
+
+def test_a_table_that_slept_longer_than_tombstones_are_kept_is_read_again(settings, candidate):
+    days, one = Days(), candidate("one")
+    table = Table(settings, client_id="sleeper", clock=days)
+    table.open()
+    facts = FactWriter(one.outbox, settings, "1")
+    facts.write(lives("a"))
+    facts.write(lives("b"))
+    one.outbox.flush(10)
+    deadline = time.monotonic() + 20
+    while len(table.view().workers) < 2:
+        assert time.monotonic() < deadline
+        table.poll(0.05)
+    # What a sleeper missed: a tombstone has come and gone, and nothing in the topic tells of it any more.
+    table._picture.apply(Change(table.view().offset, "worker/gone", lives("gone"), "1", ignored=False))
+    before = table.view()
+    assert "gone" in before.workers
+    days.pass_by(7)
+    assert table.poll(0.05) == []
+    assert set(table.view().workers) == {"a", "b"}
+    assert table.view().catalogue_version > before.catalogue_version
+    table.close()
+
+
+def test_a_table_that_follows_is_never_read_again(settings, candidate):
+    days, one = Days(), candidate("one")
+    table = Table(settings, client_id="follower", clock=days)
+    table.open()
+    version = table.view().catalogue_version
+    facts = FactWriter(one.outbox, settings, "1")
+    for n in range(30):
+        days.pass_by(1)
+        facts.write(lives(f"w{n}"))
+        one.outbox.flush(10)
+        deadline = time.monotonic() + 20
+        while len(table.view().workers) <= n:
+            assert time.monotonic() < deadline
+            table.poll(0.05)
+    assert table.view().catalogue_version == version
+    table.close()
+
+
+def test_a_strange_epoch_stops_no_reader(settings, candidate):
+    one = candidate("one")
+    run(lambda: one.lead.is_leader, one)
+    topic = settings.names.of(METADATA)
+    for epoch in ("\u00b2".encode(), b"9" * 10_000, b"-1", b"", b"\xff"):
+        one.outbox.send(topic, key=placement(3).key, value=encode(placement(3)), headers=[(EPOCH, epoch)])
+    one.outbox.flush(10)
+    assert not fresh(settings).placements
+    run(lambda: not one.table.dirty["scaler"] and one.table.poll(0.1) == [], one)
+    assert not one.table.view().placements
+
+
+def test_a_record_under_another_key_than_its_own_is_ignored(settings, candidate):
+    one = candidate("one")
+    one.outbox.send_and_wait(settings.names.of(METADATA), key="worker/other", value=encode(lives("w")))
     run(lambda: one.table.view().offset >= 1, one)
     assert not one.table.view().workers
