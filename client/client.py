@@ -80,6 +80,11 @@ class Client:
         """Answers beyond the first that came for queries of this client."""
         return self._exchange.duplicates
 
+    @property
+    def mismatched(self) -> int:
+        """Answers that carried a correlation id of this client and the query id of another query; they are ignored."""
+        return self._exchange.mismatched
+
     def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Any) -> Reply:
         """Sends a query and waits for its answer; see `submit` for the arguments.
 

@@ -4,21 +4,24 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
 from cell import VARIANT, Cell, doubling_model
 
+from infaas.bus.admin import Admin
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
-from infaas.bus.settings import BusSettings
-from infaas.client import AsyncClient, Client
+from infaas.bus.span import SpanReader
+from infaas.client import AsyncClient, Client, exchange
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.scaler.loop import Scaler
 from infaas.scaler.settings import ScalerSettings
 from infaas.schemas.errors import BadInput, ClientClosed, Expired, InferenceFailed, QueryTimeout, Rejected
 from infaas.schemas.headers import headers_of
+from infaas.schemas.topics import QUERIES
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 
@@ -32,8 +35,6 @@ def cell(settings, environment, monkeypatch):
     monkeypatch.setenv("INFAAS_MAX_QUERY_BYTES", str(LIMIT))
     settings = settings.model_copy(update={"max_query_bytes": LIMIT})
     one = Cell(settings, roles=("registrar",))
-    from infaas.bus.admin import Admin
-
     admin = Admin(settings, client_id="test")
     admin.ensure_variant_topics(VARIANT)
     admin.close()
@@ -127,13 +128,71 @@ def test_the_first_answer_counts_and_others_are_counted(cell):
 
 
 def test_a_query_above_the_topics_limit_goes_by_claim_check(cell):
-    rows = np.ones((LIMIT // 4, 2), np.float32)
+    rows = np.ones((9 * 1024, 2), np.float32)
+    assert rows.nbytes > LIMIT
     with Client(cell.settings) as client:
-        reply = client.infer("numbers", {"x": rows[: 16 * 1024]}, latency_ms=60_000, raise_for_outcome=False)
-        # Through the repository it came in whole; what goes back is above the reply topic's limit, and that is said.
-        assert (reply.outcome, reply.reason) in {("failed", "too_large"), ("ok", "")}
-        small = client.infer("numbers", {"x": rows[: 9 * 1024]}, latency_ms=60_000)
-        assert small.outputs["y"].shape == (9 * 1024, 2)
+        reply = client.infer("numbers", {"x": rows}, latency_ms=60_000)
+        np.testing.assert_array_equal(reply.outputs["y"], rows * 2)
+
+
+def answer(settings, client, query_id_of):
+    """A router that answers each query with whatever query id the test makes of its place."""
+    reader = SpanReader(settings, client_id="forger")
+    admin, outbox = Admin(settings, client_id="forger"), Outbox(settings, client_id="forger")
+    queries, mine = settings.names.of(QUERIES), client._exchange
+    ends = admin.watermarks({queries: QUERIES.partitions})
+    for (_, partition), (low, end) in ends.items():
+        for record in reader.read(queries, partition, low, end):
+            for name in query_id_of(record):
+                headers = [("infaas-outcome", b"expired"), ("infaas-query-id", name.encode())]
+                headers.append(("correlation-id", record.header_map["correlation-id"]))
+                place = mine._reader.topic, mine._reader.partition
+                outbox.send_and_wait(place[0], value=b'{"error": "e"}', headers=headers, partition=place[1])
+    for thing in (reader, admin, outbox):
+        thing.close()
+
+
+def wait_for(true):
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_nobody_answers_for_somebody_else(settings):
+    with Client(settings) as client:
+        future = client.submit("numbers", {"x": X}, timeout=60, raise_for_outcome=False)
+        wait_for(lambda: next(iter(client._exchange._open.values())).query_id)
+        answer(settings, client, lambda r: [f"{r.topic}-{r.partition}-{r.offset + 1}", "", "other"])
+        wait_for(lambda: client.mismatched == 3)
+        assert not future.done()
+        answer(settings, client, lambda r: [f"{r.topic}-{r.partition}-{r.offset}"])
+        assert future.result(20).outcome == "expired"
+        assert client.duplicates == 0
+
+
+def test_a_failure_of_the_clients_thread_ends_all_that_wait_and_all_that_ask(settings):
+    client = Client(settings)
+    future = client.submit("numbers", {"x": X}, timeout=60)
+
+    def broken(*_):
+        raise RuntimeError("out of order")
+
+    client._exchange._reader.poll = broken
+    with pytest.raises(ClientClosed, match="out of order"):
+        future.result(20)
+    with pytest.raises(ClientClosed, match="out of order"):
+        client.infer("numbers", {"x": X})
+    client.close()
+
+
+def test_what_nobody_waits_for_any_more_is_forgotten(settings, monkeypatch):
+    monkeypatch.setattr(exchange, "LATE_FOR_S", 0.2)
+    with Client(settings) as client:
+        for _ in range(3):
+            with pytest.raises(QueryTimeout):
+                client.infer("numbers", {"x": X}, timeout=0.01)
+        wait_for(lambda: not client._exchange._late)
 
 
 def test_no_answer_is_a_timeout_and_closing_ends_waiting(settings):
@@ -153,4 +212,3 @@ def test_the_client_imports_nothing_heavy():
     code = f"import sys, infaas.client; print(sorted({heavy} & set(sys.modules)))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
-    assert BusSettings
