@@ -20,6 +20,7 @@ from infaas.schemas.profile import Profile, fit_line
 from infaas.store.view import View
 
 OPEN = frozenset({"planned", "building"})
+REASON_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def _build(view: View, architecture: Architecture, variants: list[Variant]) -> l
     if any(v.state in OPEN for v in variants):
         return []
     why = "; ".join(f"{v.variant}: {v.reason}" for v in variants) or "no variant was planned"
-    return [architecture.model_copy(update={"state": "failed", "reason": why})]
+    return [architecture.model_copy(update={"state": "failed", "reason": _short(why)})]
 
 
 def _progress(view: View, variants: list[Variant]) -> list[Architecture | Variant]:
@@ -90,27 +91,45 @@ def _progress(view: View, variants: list[Variant]) -> list[Architecture | Varian
 
 
 def _can_be_built(view: View, variant: Variant) -> bool:
-    """Whether a worker is known, if only from before, or on its way, that is large enough."""
-    if variant.state == "building" or any(
-        m.wanted == "running" and n not in view.workers for n, m in view.machines.items()
-    ):
-        return True
-    recipe, there = variant.recipe, [w.hardware for w in view.workers.values()]
-    return not there or any(recipe.platform in h.platforms and recipe.cores <= h.cores for h in there)
+    """Whether a worker is there, or on its way, that is large enough; with no worker at all it is waited for."""
+    coming = any(m.wanted == "running" and n not in view.live_workers for n, m in view.machines.items())
+    return coming or not view.live_workers or not _too_large(view, variant)
+
+
+def _too_large(view: View, variant: Variant) -> str:
+    """Why no worker that is there can build it; empty if one can, or none is there."""
+    recipe, workers = variant.recipe, [w.hardware for w in view.live_workers.values()]
+    able = [h.cores for h in workers if recipe.platform in h.platforms]
+    if not workers or any(recipe.cores <= cores for cores in able):
+        return ""
+    largest = f"the largest has {max(able)}" if able else f"none has {recipe.platform}"
+    return f"no worker can build it: it needs {recipe.cores} cores of {recipe.platform}, and {largest}"
 
 
 def _folded(view: View, variant: Variant) -> Variant:
     built = view.built.get(variant.variant)
     if built is None:
-        begun = any(v == variant.variant and p.build for (_, v), p in view.placements.items())
-        return variant.model_copy(update={"state": "building"}) if begun else variant
+        return _under_way(view, variant)
     match built.outcome:
         case "not_applicable":
-            return variant.model_copy(update={"state": "rejected", "reason": built.reason})
+            return variant.model_copy(update={"state": "rejected", "reason": _short(built.reason)})
         case "failed":
-            return variant.model_copy(update={"state": "failed", "reason": built.reason})
+            return variant.model_copy(update={"state": "failed", "reason": _short(built.reason)})
         case "built":
             return _ready(view, variant, built)
+
+
+def _under_way(view: View, variant: Variant) -> Variant:
+    """Building where a worker is there that it is placed on; else it is planned again, and says why nobody builds it."""
+    begun = any(p.build and v == variant.variant and w in view.live_workers for (w, v), p in view.placements.items())
+    reason = _too_large(view, variant)
+    state = "building" if begun and not reason else "planned"
+    return variant.model_copy(update={"state": state, "reason": reason})
+
+
+def _short(reason: str) -> str:
+    """What a generator says may be long, and a record has a limit."""
+    return reason if len(reason) <= REASON_CHARACTERS else reason[: REASON_CHARACTERS - 3] + "..."
 
 
 def _ready(view: View, variant: Variant, built: Built) -> Variant:

@@ -70,8 +70,9 @@ def place_builds(
     for variant in todo:
         if variant in under_way:
             continue
-        if at_most and len(places) >= at_most:
-            break
+        if at_most and len(places) >= at_most:  # its turn comes; how long it has found no room is not forgotten
+            since |= {v: at for v, at in (waiting or {}).items() if v == variant}
+            continue
         recipe = variants[variant].recipe
         able = [w for w, room in now.rooms.items() if can_hold(recipe, room) and free[w].holds(recipe, room)]
         worker = min(able, key=lambda w: (-free[w].cores, w), default=None)  # spread: measuring wants to be alone

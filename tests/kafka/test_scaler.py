@@ -248,19 +248,29 @@ def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spare
 
 
 def test_a_machine_that_is_killed_is_replaced(cell, monkeypatch):
+    """The only worker there is without it is full, so that what runs on the machine needs another."""
     monkeypatch.setenv("INFAAS_OWNER_PID", str(os.getpid()))
     cell.publish(cell.digest)
-    with_services(cell, workers=0, provisioner="local", max_machines=1, machine_cores=1)
-    cell.send("a", application="numbers", latency_ms=100_000)
-    assert outcome(cell.answer("a", 90)) == "ok"
-    (name,) = cell.table.view().live_workers
-    first = cell.table.view().machines[name].provider_id
+    cell.publish(cell.digest, variant=OTHER)
+    with_services(cell, cores=1, provisioner="local", max_machines=1, machine_cores=1)
+    for variant in (VARIANT, OTHER, VARIANT, OTHER):
+        cell.send(variant, variant=variant, latency_ms=100_000)
+    for variant in (VARIANT, OTHER):
+        assert outcome(cell.answer(variant, 90)) == "ok"
+    cell.until(lambda: "local-1" in cell.table.view().live_workers, "the machine's worker")
+    first = cell.table.view().machines["local-1"].provider_id
     os.kill(int(first.split(":")[0]), signal.SIGKILL)
-    cell.send("b", application="numbers", latency_ms=100_000)
-    assert outcome(cell.answer("b", 90)) == "ok"
-    view = cell.table.view()
-    assert [m.provider_id != first for m in view.machines.values()] == [True], "the dead one counts no more"
-    assert set(view.workers) == {name}, "its name is used again"
+
+    def given_up():
+        return first not in {m.provider_id for m in cell.table.view().machines.values()}
+
+    cell.until(given_up, "the dead one to count no more")
+    for n in range(2):
+        for variant in (VARIANT, OTHER):
+            cell.send(f"{variant} {n}", variant=variant, latency_ms=100_000)
+    for variant in (VARIANT, OTHER):
+        assert outcome(cell.answer(f"{variant} 1", 90)) == "ok"
+    assert set(cell.table.view().workers) == {"w0", "local-1"}, "its name is used again"
 
 
 def test_a_topic_grown_without_its_sister_is_made_good(cell):

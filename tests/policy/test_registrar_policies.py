@@ -19,7 +19,7 @@ from infaas.registrar.profiler import sizes
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import BadModel
-from infaas.schemas.metadata import Architecture, Built, Hardware, Machine, Placement, ProfilePoint, Worker
+from infaas.schemas.metadata import Architecture, Built, Hardware, Machine, Placement, ProfilePoint, Verdict, Worker
 from infaas.schemas.names import VariantId
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.store.view import View
@@ -208,12 +208,41 @@ def worker(cores):
 def test_a_registration_waits_for_a_machine_that_is_on_its_way_but_not_for_one_that_is_not():
     small, large = (v for v in plan(architecture(cores=(1, 2))) if v.recipe.precision == "fp32")
     small = small.model_copy(update={"state": "ready", "profile": profile(1, 1)})
-    there = [architecture("building", generators=("onnx",)), small, large, worker(1)]
+    large = large.model_copy(update={"reason": TOO_LARGE})
+    base = [architecture("building", generators=("onnx",)), small, large, worker(1)]
     coming = Machine(machine="m", machine_type="local-2", wanted="running")
-    assert fold(view(*there, coming), topic_gone=lambda _: False).records == ()
-    (ready,) = fold(view(*there), topic_gone=lambda _: False).records
+    assert fold(view(*base, coming), topic_gone=lambda _: False).records == ()
+    (ready,) = fold(view(*base), topic_gone=lambda _: False).records
     assert (ready.key, ready.state) == ("architecture/a", "ready")
     assert fold(view(architecture("building"), large, worker(1)), topic_gone=lambda _: False).records == ()
+
+
+TOO_LARGE = "no worker can build it: it needs 2 cores of cpu, and the largest has 1"
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        pytest.param((), id="the same worker is back with fewer cores"),
+        pytest.param((Verdict(worker="large", boot_id="b"),), id="the large one is dead"),
+    ],
+)
+def test_what_no_worker_can_go_on_building_is_planned_again_and_says_why(gone):
+    """Stopped during a two-core build, started again with one core: it was `building` for ever, and nobody built it."""
+    (large,) = (v for v in plan(architecture(cores=(2,))) if v.recipe.precision == "fp32")
+    building = large.model_copy(update={"state": "building"})
+    workers = [worker(1), worker(2).model_copy(update={"worker": "large"})] if gone else [worker(1)]
+    placed = Placement(worker="large" if gone else "w", variant=large.variant, build=True)
+    before = view(architecture("building"), building, placed, *workers, *gone)
+    (planned,) = fold(before, topic_gone=lambda _: False).records
+    assert (planned.key, planned.state, planned.reason) == (large.key, "planned", TOO_LARGE)
+    small = plan(architecture(cores=(1,)))[0].model_copy(update={"state": "ready", "profile": profile(1, 1)})
+    after = view(architecture("building"), planned, small, placed, *workers, *gone)
+    (ready,) = fold(after, topic_gone=lambda _: False).records
+    assert (ready.key, ready.state) == ("architecture/a", "ready")
+    again = view(architecture("ready"), planned, placed, worker(2))
+    (back,) = fold(again, topic_gone=lambda _: False).records if not gone else (building,)
+    assert (back.state, back.reason) == ("building", "")
 
 
 def command(**more):
