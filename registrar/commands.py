@@ -9,6 +9,10 @@ from infaas.schemas.errors import BadInput, BadModel
 from infaas.schemas.metadata import SERVABLE, Architecture
 from infaas.store.view import View
 
+MOST_LABELS = 10_000
+CONTRACT_BYTES = 512 * 1024
+"""Every variant's record holds the contract, and a record of the metadata topic has 1 MiB."""
+
 
 def already(view: View, command: RegisterModel) -> Architecture | None:
     """The architecture, if just this is registered: a command may come twice."""
@@ -27,6 +31,19 @@ def already(view: View, command: RegisterModel) -> Architecture | None:
     return found if asked == there and same_plan else None
 
 
+def check(command: RegisterModel) -> None:
+    """Looks at what needs no model.
+
+    Raises:
+        BadModel: naming the field and its limit.
+    """
+    check_plan(command.generators, command.cores)
+    if len(command.labels) > MOST_LABELS:
+        raise BadModel("labels", f"at most {MOST_LABELS} names", len(command.labels))
+    if len(set(command.generators or ())) != len(command.generators or ()):
+        raise BadModel("generators", "each name once", list(command.generators or ()))
+
+
 def accept(view: View, command: RegisterModel, contract: Contract) -> Architecture:
     """The record that a valid command leads to.
 
@@ -36,6 +53,9 @@ def accept(view: View, command: RegisterModel, contract: Contract) -> Architectu
     Raises:
         BadModel: naming the field that does not fit what is registered.
     """
+    size = len(contract.model_dump_json())
+    if size > CONTRACT_BYTES:
+        raise BadModel("contract", f"inputs, outputs and labels of at most {CONTRACT_BYTES} bytes together", size)
     before = view.architectures.get(command.architecture)
     if before is not None and _in_force(view, before) and before.application != command.application:
         raise BadModel("application", f"{before.application}, under which it is registered", command.application)
@@ -53,6 +73,12 @@ def accept(view: View, command: RegisterModel, contract: Contract) -> Architectu
         generators=command.generators,
         cores=check_plan(command.generators, command.cores),
     )
+
+
+def replaced(view: View, command: RegisterModel) -> int | None:
+    """The version that a new registration takes over from; None if nothing is, or will be, served under the name."""
+    before = view.architectures.get(command.architecture)
+    return before.version if before is not None and _in_force(view, before) else None
 
 
 def retire(view: View, command: UnregisterModel) -> Architecture:

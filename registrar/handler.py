@@ -19,20 +19,19 @@ import orjson
 from infaas.bus.control import Commands, Pending
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Outbox
-from infaas.bus.refusals import refusal_of
+from infaas.bus.refusals import refusal, refusal_of
 from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.registrar.checking import Checking
-from infaas.registrar.commands import accept, already, retire
+from infaas.registrar.commands import accept, already, check, replaced, retire
 from infaas.registrar.ledger import Ledger
-from infaas.registrar.plan import check_plan
 from infaas.registrar.settings import RegistrarSettings
 from infaas.schemas import commands
 from infaas.schemas import headers as h
 from infaas.schemas.commands import AnyCommand, RegisterModel, UnregisterModel
 from infaas.schemas.contract import Contract
-from infaas.schemas.errors import InfaasError
+from infaas.schemas.errors import Fenced, InfaasError, ProducerFatal, RetryableError
 from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.metadata import Architecture
 from infaas.schemas.names import query_id
@@ -53,12 +52,16 @@ class _InHand:
         self.checking: Checking | None = None
         self.contract: Contract | None = None
         self.record: Architecture | None = None
+        self.replaced: int | None = None
         self.reply: Reply | None = None
         self.replied_at = float("-inf")
+        self.refused: InfaasError | None = None
 
-    def again(self) -> None:
-        """The record was not confirmed: it is decided anew, on what the view says then."""
+    def again(self, error: InfaasError) -> None:
+        """The record was not confirmed: it is decided again, on what the view says then, unless it never can be."""
         self.record = None
+        if not error.retryable:
+            self.refused = error
 
     def end(self) -> None:
         """Ends what runs for it."""
@@ -81,8 +84,8 @@ class Handler:
         self._own, self._ledger = own, ledger
         self._repository_url = Repository(own.repository_url or None).url
         self._commands = Commands(settings, client_id=own.name)
-        dead = DeadLetters(outbox, settings, service="registrar")
-        self._sender = ReplySender(outbox, settings, dead_letters=dead)
+        self._dead = DeadLetters(outbox, settings, service="registrar")
+        self._sender = ReplySender(outbox, settings, dead_letters=self._dead)
         self._addresses = ReplyAddresses(outbox, settings, allowed=own.reply_topics)
         self._default = ReplyAddress(settings.names.of(REPLIES))
         self._one: _InHand | None = None
@@ -104,14 +107,26 @@ class Handler:
         if one.reply is None:
             try:
                 one.reply = self._answer(one, view)
+            except (RetryableError, ProducerFatal, Fenced):
+                raise  # no fault of the command's: it is met again, by us or by another
             except InfaasError as error:
-                if error.retryable:
-                    raise
                 log.info("command refused", extra={"code": error.code, "error": str(error)})
                 one.end()
                 one.reply = refusal_of(one.pending.record, one.address or self._default, error)
+            except Exception as error:  # a command's failure is that command's
+                log.exception("command failed")
+                one.end()
+                one.reply = self._failed(one, error)
         if one.reply is not None:
             self._send(one, one.reply)
+
+    def _failed(self, one: _InHand, error: Exception) -> Reply:
+        """What nobody has foreseen: kept with its cause, and said to the caller."""
+        self._dead.put(one.pending.record, stage="registration", cause=error)
+        message = f"the registrar could not handle it: {type(error).__name__}: {error}"
+        return refusal(
+            one.pending.record, one.address or self._default, outcome="failed", code="internal", message=message
+        )
 
     def drop(self) -> None:
         """Leaves the group; the command in hand is not committed, and comes again, to us or to another."""
@@ -126,6 +141,8 @@ class Handler:
             one.address = self._addresses.check(h.parse_reply_address(one.pending.record.header_map))
         if not self._ledger.seen(view):
             return None
+        if one.refused is not None:
+            raise one.refused
         if one.record is None:
             record = self._decide(one, view)
             if record is None:
@@ -146,12 +163,15 @@ class Handler:
                 known = already(view, command)
                 if known is not None:
                     return known
-                check_plan(command.generators, command.cores)
+                check(command)
                 if one.contract is None:
                     if one.checking is None:
                         one.checking = Checking(command, repository_url=self._repository_url, own=self._own)
                     one.contract = one.checking.result()
-                return None if one.contract is None else accept(view, command, one.contract)
+                if one.contract is None:
+                    return None
+                one.replaced = replaced(view, command)
+                return accept(view, command, one.contract)
 
     def _send(self, one: _InHand, reply: Reply) -> None:
         now = time.monotonic()
@@ -172,5 +192,9 @@ def _accepted(one: _InHand, address: ReplyAddress, record: Architecture) -> Repl
     identity = query_id(came.topic, came.partition, came.offset)
     correlation = h.correlation_id(came.header_map)
     headers = h.headers_of([(h.OUTCOME, "ok"), (h.QUERY_ID, identity), *([correlation] if correlation else [])])
-    body = {"architecture": record.architecture, "version": record.version, "state": record.state}
+    body: dict[str, object] = {
+        "architecture": record.architecture, "version": record.version, "state": record.state
+    }  # fmt: skip
+    if one.replaced is not None:
+        body["replaced"] = one.replaced
     return Reply(identity, address, orjson.dumps(body), headers)

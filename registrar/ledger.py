@@ -13,6 +13,7 @@ from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.settings import BusSettings
 from infaas.schemas import decisions
 from infaas.schemas.decisions import DecisionRecord
+from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.topics import DECISIONS
 from infaas.store.leadership import Leadership
@@ -36,7 +37,9 @@ class Ledger:
         self._open = 0
         self._last = -1
 
-    def write(self, record: Architecture | Variant, *, view: View, failed: Callable[[], None] | None = None) -> None:
+    def write(
+        self, record: Architecture | Variant, *, view: View, failed: Callable[[InfaasError], None] | None = None
+    ) -> None:
         """Queues a record; `failed` hears if it was not confirmed.
 
         Raises:
@@ -46,7 +49,7 @@ class Ledger:
         def done(delivery: Delivery) -> None:
             self._done(delivery)
             if delivery.error is not None and failed is not None:
-                failed()
+                failed(delivery.error)
 
         self._leadership.write(record, done)
         self._open += 1

@@ -22,7 +22,7 @@ from infaas.registrar.fold import fold
 from infaas.registrar.handler import Handler
 from infaas.registrar.ledger import Ledger
 from infaas.registrar.settings import RegistrarSettings
-from infaas.schemas.errors import InfaasError
+from infaas.schemas.errors import InfaasError, PayloadTooLarge
 from infaas.schemas.metadata import Variant
 from infaas.store.leadership import Leadership
 from infaas.store.table import Table
@@ -97,7 +97,10 @@ class Registrar:
         for record in changes.records:
             if isinstance(record, Variant) and record.state == "ready":
                 self._admin.ensure_variant_topics(record.variant)  # before a router can send to it
-            self._ledger.write(record, view=view)
+            try:
+                self._ledger.write(record, view=view)
+            except PayloadTooLarge as error:  # of before there were limits: it stays as it is, and stops nobody else
+                log.error("a record is too large", extra={"key": record.key, "error": str(error)})  # noqa: TRY400
         for key in changes.deleted:
             self._ledger.delete(key)
         self._folded = view.offset

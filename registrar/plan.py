@@ -25,6 +25,12 @@ GENERATORS: Mapping[str, Generator] = {
 }
 
 
+MOST_CORES = 256
+"""Of one variant: more than a machine of the catalogue has."""
+MOST_COUNTS = 8
+"""Different core counts of one architecture: each is a build a generator, measured for seconds on its own."""
+
+
 def check_plan(generators: tuple[str, ...] | None, cores: tuple[int, ...] | None) -> tuple[int, ...]:
     """Core counts to plan for.
 
@@ -35,8 +41,10 @@ def check_plan(generators: tuple[str, ...] | None, cores: tuple[int, ...] | None
         if name not in GENERATORS:
             raise BadModel("generators", f"names among {sorted(GENERATORS)}", name)
     for count in cores or ():
-        if not 1 <= count <= 999:
-            raise BadModel("cores", "counts from 1 to 999", count)
+        if not 1 <= count <= MOST_CORES:
+            raise BadModel("cores", f"counts from 1 to {MOST_CORES}", count)
+    if len(set(cores or ())) > MOST_COUNTS:
+        raise BadModel("cores", f"at most {MOST_COUNTS} different counts", len(set(cores or ())))
     return tuple(sorted(set(cores or (1, 2))))
 
 

@@ -66,7 +66,7 @@ def place_builds(
         if p.build and v in todo and w in now.rooms and can_hold(variants[v].recipe, now.rooms[w])
     }
     free = _free(now, variants, placed, places)
-    under_way, since, evicted = {v for _, v in places}, {}, dict[Place, int]()
+    under_way, since, evicted = {v for _, v in places}, dict[str, float](), dict[Place, int]()
     for variant in todo:
         if variant in under_way:
             continue

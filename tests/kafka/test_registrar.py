@@ -113,7 +113,9 @@ def test_a_model_becomes_measured_variants_with_topics(office):
     assert b"contract.validation_digest" in record.value
     # Another artifact is version 2; when it is ready, version 1 retires.
     office.register("two", model=tree_like_again(), cores=(1,))
-    assert orjson.loads(office.answer("two").value)["version"] == 2
+    assert orjson.loads(office.answer("two").value) == {
+        "architecture": "linear", "version": 2, "state": "accepted", "replaced": 1
+    }  # fmt: skip
     office.until(lambda: office.state("linear") == (2, "ready"), "version 2")
     office.until(lambda: not any(".v1." in v for v in office.table.view().variants), "version 1 to be gone")
     office.tell("bye", UnregisterModel(architecture="linear"))
@@ -184,6 +186,25 @@ def test_bad_input_is_answered_naming_the_field(office):
         assert outcome(record) == "rejected", tag
         assert orjson.loads(record.value)["field"] == field, (tag, record.value)
     assert not office.table.view().architectures
+
+
+def test_what_nobody_foresaw_in_one_command_ends_no_registrar(office, monkeypatch):
+    from infaas.registrar import handler
+
+    def surprised(view, command):
+        if command.architecture == "odd":
+            raise RuntimeError("a surprise")
+        return accept_before(view, command)
+
+    accept_before = handler.already
+    monkeypatch.setattr(handler, "already", surprised)
+    registrar(office)
+    office.register("odd", architecture="odd")
+    office.register("even", architecture="even")
+    record = office.answer("odd")
+    assert (outcome(record), reason(record)) == ("failed", "internal")
+    assert b"a surprise" in record.value
+    assert outcome(office.answer("even")) == "ok"
 
 
 @contextmanager

@@ -249,10 +249,13 @@ def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spare
 
 def test_a_machine_that_is_killed_is_replaced(cell, monkeypatch):
     """The only worker there is without it is full, so that what runs on the machine needs another."""
+    from infaas.scaler import machines
+
+    monkeypatch.setattr(machines, "QUIET_S", 5.0)
     monkeypatch.setenv("INFAAS_OWNER_PID", str(os.getpid()))
     cell.publish(cell.digest)
     cell.publish(cell.digest, variant=OTHER)
-    with_services(cell, cores=1, provisioner="local", max_machines=1, machine_cores=1)
+    with_services(cell, cores=1, idle_s=5, provisioner="local", max_machines=1, machine_cores=1)
     for variant in (VARIANT, OTHER, VARIANT, OTHER):
         cell.send(variant, variant=variant, latency_ms=100_000)
     for variant in (VARIANT, OTHER):
@@ -271,6 +274,7 @@ def test_a_machine_that_is_killed_is_replaced(cell, monkeypatch):
     for variant in (VARIANT, OTHER):
         assert outcome(cell.answer(f"{variant} 1", 90)) == "ok"
     assert set(cell.table.view().workers) == {"w0", "local-1"}, "its name is used again"
+    cell.until(lambda: not cell.table.view().machines, "the machine to be given back", 90)
 
 
 def test_a_topic_grown_without_its_sister_is_made_good(cell):

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from infaas.registrar.accuracy import scored_rows
-from infaas.registrar.commands import accept, already
+from infaas.registrar.commands import CONTRACT_BYTES, accept, already, check, replaced
 from infaas.registrar.dominance import dominated
 from infaas.registrar.fold import fold
 from infaas.registrar.memory import peak_bytes
@@ -19,7 +19,17 @@ from infaas.registrar.profiler import sizes
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import BadModel
-from infaas.schemas.metadata import Architecture, Built, Hardware, Machine, Placement, ProfilePoint, Verdict, Worker
+from infaas.schemas.metadata import (
+    Architecture,
+    Built,
+    Hardware,
+    Machine,
+    Placement,
+    ProfilePoint,
+    Verdict,
+    Worker,
+    encode,
+)
 from infaas.schemas.names import VariantId
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.store.view import View
@@ -269,6 +279,38 @@ def test_a_command_that_comes_twice_is_the_same_registration_and_any_other_is_a_
         ended = accepted.model_copy(update={"state": state})
         assert already(view(ended), command()) is None
         assert accept(view(ended), command(), CONTRACT).version == 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        pytest.param({"cores": tuple(range(1, 1000))}, "cores", id="a build for every core count"),
+        pytest.param({"cores": (257,)}, "cores", id="more cores than any machine has"),
+        pytest.param({"labels": tuple(str(n) for n in range(10_001))}, "labels", id="too many labels"),
+        pytest.param({"generators": ("onnx", "onnx")}, "generators", id="twice the same"),
+    ],
+)
+def test_what_a_registration_asks_for_has_limits_that_are_named(asked, field):
+    check(command())
+    with pytest.raises(BadModel) as refused:
+        check(command(**asked))
+    assert refused.value.field == field
+
+
+def test_a_contract_fits_into_every_record_that_holds_it():
+    long = CONTRACT.model_copy(update={"labels": ("x" * CONTRACT_BYTES,)})
+    with pytest.raises(BadModel, match="contract"):
+        accept(view(), command(), long)
+    fits = CONTRACT.model_copy(update={"labels": ("x" * (CONTRACT_BYTES - 1000),)})
+    accepted = accept(view(), command(cores=tuple(range(1, 9))), fits)
+    assert all(len(encode(r)) < 1_000_000 for r in (accepted, *plan(accepted)))
+
+
+def test_a_registration_says_which_version_it_takes_over_from():
+    accepted = accept(view(), command(), CONTRACT)
+    assert replaced(view(), command()) is None
+    assert replaced(view(accepted), command()) == 1
+    assert replaced(view(accepted.model_copy(update={"state": "retired"})), command()) is None
 
 
 def test_a_failed_version_frees_the_contract_only_if_none_before_it_is_served():
