@@ -21,13 +21,13 @@ from infaas.bus.admin import Admin
 from infaas.bus.cell import EMBEDDED_SESSION_MS
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
+from infaas.host.deadlines import STACK_STOP_S
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Leader, Record
 from infaas.store.table import Table
 from infaas.store.view import View
 
-STOP_S = 20.0
 READY_S = 60.0
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 STEADY_S = 30.0
@@ -171,11 +171,14 @@ class Stack:
         finally:
             admin.close()
         begun_ms = time.time() * 1000.0
+        self.table = Table(self.settings, client_id="stack")
+        self.table.open()
+        before = {name: worker.boot_id for name, worker in self.view().workers.items()}
         for name, (module, more) in self._plan().items():
             self.services[name] = Service(name, module, {**self._environment(), **more}, logs / f"{name}.log")
             self.services[name].start()
         self.progress("starting " + ", ".join(self.services))
-        self._wait(begun_ms)
+        self._wait(begun_ms, before)
 
     def step(self) -> list[str]:
         """Starts again what has ended; returns their names. Call it often, from the thread that started the stack."""
@@ -200,7 +203,7 @@ class Stack:
         if self.table is not None:
             self.table.close()
             self.table = None
-        deadline = time.monotonic() + STOP_S
+        deadline = time.monotonic() + STACK_STOP_S
         for service in self.services.values():
             service.ask_to_stop()
         for service in self.services.values():
@@ -257,15 +260,18 @@ class Stack:
             "INFAAS_PARENT_PID": str(os.getpid()),
         }
 
-    def _wait(self, begun_ms: float) -> None:
-        """Until both leaders lead and all workers are there, of this life: metadata survives a restart."""
-        self.table = Table(self.settings, client_id="stack")
-        self.table.open()
+    def _wait(self, begun_ms: float, before: Mapping[str, str]) -> None:
+        """Until both leaders lead and all workers are there, of this life: metadata survives a restart.
+
+        Args:
+            begun_ms: when the services were started.
+            before: boot ids of workers by then.
+        """
         deadline = time.monotonic() + READY_S
         workers = {name for name in self.services if name.startswith("worker-")}
         while True:
             view = self.view()
-            there = {n for n, w in view.live_workers.items() if _boot_ms(w.boot_id) >= begun_ms}
+            there = {n for n, w in view.live_workers.items() if w.boot_id != before.get(n)}
             leaders = {
                 key.removeprefix("leader/")
                 for key, r in view.kinds.get("leader", {}).items()
@@ -284,11 +290,6 @@ class StackError(InfaasError):
     """The services did not come up; the message says which, and where their logs are."""
 
     code = "stack"
-
-
-def _boot_ms(boot_id: str) -> float:
-    """When a boot id was made: a UUIDv7 begins with the milliseconds."""
-    return float(int(boot_id.replace("-", "")[:12], 16)) + 1.0
 
 
 def _claimed_since(record: Record, begun_ms: float) -> bool:

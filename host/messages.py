@@ -176,6 +176,8 @@ class Failed(Message):
     said: Literal["failed"] = "failed"
     reason: str
     code: str = "failed"
+    retryable: bool = False
+    """Whether the reason lies outside and may pass: no broker, a full disk. Then it is nobody's crash."""
 
 
 class Stopped(Message):

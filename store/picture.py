@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infaas.bus.record import Record
 from infaas.schemas import metadata
 from infaas.schemas.errors import BadInput
 from infaas.schemas.headers import BOOT_ID, EPOCH
-from infaas.schemas.metadata import AnyRecord, Leader, Worker
+from infaas.schemas.metadata import AnyRecord, Leader, Verdict, Worker
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,10 @@ class Picture:
 
     Args:
         catalogue_version: to count on from, so that no version means two catalogues.
+        boots: highest boot ids read before, which count on.
     """
 
-    def __init__(self, *, catalogue_version: int = 0) -> None:
+    def __init__(self, *, catalogue_version: int = 0, boots: Mapping[str, str] | None = None) -> None:
         self.offset = 0
         """Everything below it is taken in."""
         self.catalogue_version = catalogue_version
@@ -56,6 +58,8 @@ class Picture:
         """Offset of each claim read, by nonce."""
         self.dirty: dict[str, set[str]] = {"scaler": set(), "registrar": set()}
         """Keys whose last record was ignored, by role."""
+        self.boots: dict[str, str] = dict(boots or {})
+        """Highest boot id read so far, by worker, void ones included."""
         self._kinds: dict[str, dict[str, AnyRecord]] = {}
         self._shared: set[str] = set()  # kinds whose dict a view holds: copied before the next change
         self._view: View | None = None
@@ -80,6 +84,7 @@ class Picture:
         """Takes in a change that was read."""
         key, record = change.key, change.record
         self.offset = change.offset + 1
+        self._note_boots(change)
         role = metadata.leader_of(key)
         if role is not None:
             (self.dirty[role].add if change.ignored else self.dirty[role].discard)(key)
@@ -98,6 +103,17 @@ class Picture:
             self._kinds.setdefault(kind, {})[key] = record
         if kind in ("architecture", "variant"):
             self.catalogue_version += 1
+
+    def _note_boots(self, change: Change) -> None:
+        if isinstance(change.record, Verdict):
+            self._note_boot(change.record.worker, change.record.boot_id)
+        worker = metadata.worker_of(change.key)
+        if worker is not None:
+            self._note_boot(worker, change.writer)
+
+    def _note_boot(self, worker: str, boot_id: str) -> None:
+        """Keeps the highest: string order is the order of boot ids."""
+        self.boots[worker] = max(self.boots.get(worker, ""), boot_id)
 
     def _read(self, key: str, record: Record) -> Change:
         header = record.header_map.get(EPOCH) or record.header_map.get(BOOT_ID) or b""

@@ -84,6 +84,11 @@ class Table:
         """Keys whose last record was ignored, by role."""
         return self._picture.dirty
 
+    @property
+    def boots(self) -> Mapping[str, str]:
+        """Highest boot id read so far, by worker, void ones included."""
+        return self._picture.boots
+
     def open(self, timeout: float = 30.0) -> None:
         """Reads the whole topic up to its end; the view changes when that is done.
 
@@ -91,7 +96,7 @@ class Table:
             KafkaUnavailable: if that takes longer than `timeout` s.
         """
         now = self._clock()
-        picture = Picture(catalogue_version=self._picture.catalogue_version + 1)
+        picture = Picture(catalogue_version=self._picture.catalogue_version + 1, boots=self._picture.boots)
         for record in self._follower.replay(timeout):
             picture.apply(picture.read(record))
         picture.offset = max(picture.offset, self._follower.position)

@@ -30,7 +30,9 @@ from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit, WorkQueue
 from infaas.engines import Engine, engine
 from infaas.host.channel import Inbox, tell
+from infaas.host.deadlines import DRAIN_S, HEARTBEAT_S
 from infaas.host.messages import (
+    Alive,
     BatchBegan,
     BatchEnded,
     Build,
@@ -62,7 +64,6 @@ log = logging.getLogger(__name__)
 IDLE_S = 0.01
 COMMIT_EVERY_S = 0.1
 STATS_EVERY_S = 0.05
-DRAIN_S = 8.0
 SLOW_FACTOR, SLOW_FLOOR_MS = 20.0, 10_000.0
 
 
@@ -123,6 +124,7 @@ class Instance:
         self._offline_paused = False
         self._next_commit = self._next_stats = 0.0
         self._said: object = None
+        self._said_at = 0.0
         self.counters = Counters()
         self.stopping = False
 
@@ -471,9 +473,13 @@ class Instance:
             positions=positions,
             offline=sum(p.progress.pending for p in self._parts.values() if p.offline),
         )
+        now = time.monotonic()
         if said != self._said:
-            self._said = said
+            self._said, self._said_at = said, now
             self._say(said)
+        elif now - self._said_at >= HEARTBEAT_S / 2:
+            self._said_at = now
+            self._say(Alive())
 
     def _say(self, message: Message) -> None:
         tell(self._descriptor, message)

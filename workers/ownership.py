@@ -37,6 +37,11 @@ class Ownership:
     refused: set[int] = field(default_factory=set)
     """Whose second try has to be another worker's."""
 
+    @property
+    def taking(self) -> bool:
+        """Whether a fact has yet to be read back."""
+        return "taking" in self.holding.values()
+
     def taken(self) -> tuple[int, ...]:
         """What the fact says."""
         return tuple(sorted(p for p, how in self.holding.items() if how != "denied"))

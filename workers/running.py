@@ -1,16 +1,23 @@
-"""One instance as its supervisor sees it: the process, its partitions, its fact, what it reports."""
+"""One instance as its supervisor sees it: the process, its partitions, its fact, what it reports.
+
+A process ends in one of three ways, and the fact says which, for the next owner asks:
+- it released what it had, or it is killed because that took too long: *released*;
+- it died or is killed as dead (silent, its batch overdue, not loaded in time): *died*, with how far it had taken;
+- it gave up for a reason outside of it (`Failed.retryable`): *released*; it is started again after a pause.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import assert_never
 
 import psutil
 
+from infaas.host.backoff import Backoff
 from infaas.host.child import Child
+from infaas.host.deadlines import RELEASE_S
 from infaas.host.messages import (
     Alive,
     BatchBegan,
@@ -35,33 +42,17 @@ from infaas.schemas import metadata
 from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
 from infaas.schemas.reports import BacklogEntry, InstanceReport, Position
 from infaas.store.view import View
+from infaas.workers.crashes import Crashes, Fault
+from infaas.workers.heard import Heard
 from infaas.workers.monitor import Observed
 from infaas.workers.ownership import Ownership
 
 log = logging.getLogger(__name__)
-CRASHES, CRASH_WINDOW_S = 3, 60.0
-ALONE_CRASHES = 8
-"""Crashes while a record ran alone are the record's fault, not the instance's; but not for ever."""
-BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
-DRAIN_S = 15.0
 LOAD_FACTOR, LOAD_FLOOR_S = 20.0, 60.0
-
-
-@dataclass
-class Progress:
-    """What the child last said of itself."""
-
-    overdue_at: float | None = None
-    alone: bool = False
-    furthest: dict[int, int] = field(default_factory=dict)
-    stats: Stats | None = None
-    heard_at: float = 0.0
-    """When the stats were heard, monotonic s."""
-
-    @property
-    def age_ms(self) -> float:
-        """How old the stats are."""
-        return round((time.monotonic() - self.heard_at) * 1000.0, 1) if self.stats else 0.0
+AGAIN_S = 1.0
+"""After which a fact that is not read back is written again."""
+STEADY_S = 30.0
+"""Having run for so long, the next pause is short again."""
 
 
 class Running:
@@ -74,6 +65,7 @@ class Running:
         cores: reserved for it.
         write: writes its fact.
         now_ms: the broker's clock.
+        now: monotonic seconds.
     """
 
     def __init__(
@@ -85,25 +77,24 @@ class Running:
         cores: tuple[int, ...],
         write: Callable[[Instance], None],
         now_ms: Callable[[], float],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         assert variant.profile is not None
         self.variant, self.me, self.cores = variant, me, cores
         self.profile = variant.profile
-        self._launch, self._write, self._now_ms = launch, write, now_ms
+        self._launch, self._write, self._now_ms, self._now = launch, write, now_ms, now
         self.ownership = Ownership(variant.variant, me)
         self.state: InstanceState = "starting"
         self.reason = ""
         self.draining = False
-        self._drain_by = 0.0
+        self._drain_by_s = 0.0
         self._sequence = 0
-        self._crashes: list[tuple[float, bool]] = []
-        self._restart_at = 0.0
-        self._progress = Progress()
-        self._observed = Observed()
-        self._slot_at, self._slot_arrived = time.monotonic(), 0
-        self._batches = 0
-        self._released_by: dict[int, float] = {}
-        self.child: Child | None = launch()
+        self._fact_s = 0.0
+        self._crashes, self._backoff = Crashes(), Backoff()
+        self.child: Child | None = None
+        self._observed, self._batches = Observed(), 0
+        self._slot_s, self._slot_arrived = now(), 0
+        self._begin()
         self._fact()
 
     @property
@@ -119,43 +110,34 @@ class Running:
     def drain(self) -> None:
         """Releases everything, then ends."""
         if not self.draining:
-            self.draining, self._drain_by = True, time.monotonic() + DRAIN_S
-            self.state = "draining"
+            self.draining, self._drain_by_s = True, self._now() + RELEASE_S
+            if self.state != "failed":
+                self.state = "draining"
             self._fact()
 
     def step(self, view: View, *, others: bool) -> None:
         """Hears the child, keeps its partitions as the view says, and watches over it."""
         if self.child is not None:
-            for message in self.child.heard():
-                self._hear(message)
-            status = self.child.status()
-            if status is not None:
-                for message in self.child.heard():
-                    self._hear(message)
-                self._ended(status)
+            self._listen(self.child)
+        if self.child is not None:
+            self._watch(self.child)
         if self.child is None:
-            self._maybe_restart()
-            return
-        self._watch()
-        if self.child is not None and self.state not in ("starting", "failed"):
-            self._own(view, others=others)
+            self._maybe_start()
+        elif self.state not in ("starting", "failed"):
+            self._own(self.child, view, others=others)
 
     def read_back(self, fact: Instance, before: View) -> None:
         """One of its facts was read in the log."""
         self.ownership.read_back(fact, before)
 
-    def rewrite(self) -> None:
-        """Writes its fact again, after somebody of an earlier life wrote over it."""
-        self._fact()
-
     def slot(self) -> None:
         """One slot of the monitor; writes the fact if the state changes."""
-        now, stats = time.monotonic(), self._progress.stats
+        now_s, stats = self._now(), self._heard.stats
         if self.state not in SERVING or stats is None:
             return
         arrived = stats.counters.arrived
-        rate = (arrived - self._slot_arrived) / max(1e-3, now - self._slot_at)
-        self._slot_at, self._slot_arrived = now, arrived
+        rate = (arrived - self._slot_arrived) / max(1e-3, now_s - self._slot_s)
+        self._slot_s, self._slot_arrived = now_s, arrived
         self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=capacity(self.profile, None))
         if self._observed.state != self.state:
             self.state = self._observed.state
@@ -163,7 +145,7 @@ class Running:
 
     def report(self) -> InstanceReport:
         """Its part of the worker's report."""
-        stats = self._progress.stats
+        stats = self._heard.stats
         return InstanceReport(
             variant=self.variant.variant,
             instance=self.me.instance,
@@ -173,7 +155,7 @@ class Running:
             slowdown=self._observed.slowdown,
             memory_bytes=self._memory(),
             positions=self.backlog().positions,
-            age_ms=self._progress.age_ms,
+            age_ms=self._heard.age_ms(self._now()),
             **(stats.counters.model_dump() if stats else {}),
         )
 
@@ -184,15 +166,16 @@ class Running:
 
     def backlog(self) -> BacklogEntry:
         """How far it is."""
+        stats = self._heard.stats
         return BacklogEntry(
             variant=self.variant.variant,
             instance=self.me.instance,
             query_ms=round(self.query_ms, 4),
             positions=tuple(
                 Position(partition=at.partition, end=at.end, completed=at.completed)
-                for at in (self._progress.stats.positions if self._progress.stats else ())
+                for at in (stats.positions if stats else ())
             ),
-            age_ms=self._progress.age_ms,
+            age_ms=self._heard.age_ms(self._now()),
         )
 
     def end(self) -> None:
@@ -201,36 +184,73 @@ class Running:
             self.child.kill()
             self.child = None
 
-    def ask_to_stop(self) -> None:
-        """Tells the child to finish; `end` makes sure of it."""
-        if self.child is not None:
-            self.child.tell(Stop())
+    def stop(self) -> None:
+        """Ends it now, whatever it does, and says in its fact what became of its partitions."""
+        self.end()
+        self.ownership.lose(None)
+        self.state = "stopped"
+        self._fact()
 
     # ---- the child
 
+    def _begin(self) -> None:
+        """A new process; nothing of the one before counts for it."""
+        now_s = self._now()
+        self._heard = Heard(heard_s=now_s, looked_s=now_s)
+        self._observed = Observed()
+        self._batches = 0
+        self._slot_s, self._slot_arrived = now_s, 0
+        self._release_by_s: dict[int, float] = {}
+        self._last_words: Failed | None = None
+        self._ready_s: float | None = None
+        self._started_s = now_s
+        try:
+            self.child = self._launch()
+        except OSError as error:
+            log.warning("an instance can't be started", extra={"variant": self.variant.variant, "error": str(error)})
+            self._crash("outside", f"can't be started: {error}", released=True)
+
+    def _listen(self, child: Child) -> None:
+        for message in child.heard():
+            self._hear(message)
+        status = child.status()
+        if status is None:
+            return
+        for message in child.heard():
+            self._hear(message)
+        child.reap()
+        self.child = None
+        if self.draining and status == 0:
+            self.ownership.lose(None)
+            self._fact()
+        elif self._last_words is not None and self._last_words.retryable:
+            self._crash("outside", self._last_words.reason, released=True)
+        else:
+            why = self._last_words.reason if self._last_words else f"ended with status {status}"
+            self._crash("record" if self._heard.alone else "instance", why, released=False)
+
     def _hear(self, message: FromChild) -> None:
-        own, progress = self.ownership, self._progress
+        heard, now_s = self._heard, self._now()
+        heard.heard_s = now_s
         match message:
             case Ready():
-                self.state = "draining" if self.draining else "active"
-                self._fact()
+                self._ready(now_s)
             case BatchBegan():
-                progress.overdue_at = time.monotonic() + message.limit_ms / 1000.0
-                progress.alone = message.alone
-                progress.furthest = dict(message.furthest)
+                heard.began(message, now_s)
             case BatchEnded():
-                progress.overdue_at, progress.alone = None, False
+                heard.ended()
             case Stats():
-                self._take_stats(message)
+                self._take_stats(message, now_s)
             case Released():
-                own.release(message.partition)
-                self._released_by.pop(message.partition, None)
+                self._release_by_s.pop(message.partition, None)
+                self.ownership.release(message.partition)
                 self._fact()
             case Refused():
-                own.refuse(message.partition)
+                self._release_by_s.pop(message.partition, None)
+                self.ownership.refuse(message.partition)
                 self._fact()
             case Failed():
-                self.reason = message.reason
+                self._last_words = message
             case Taken() | Alive() | Stopped():
                 pass
             case Measured() | Finished():
@@ -238,88 +258,105 @@ class Running:
             case _ as never:
                 assert_never(never)
 
-    def _take_stats(self, stats: Stats) -> None:
-        self._progress.stats, self._progress.heard_at = stats, time.monotonic()
+    def _ready(self, now_s: float) -> None:
+        self._crashes, self._ready_s = self._crashes.ready(), now_s
+        self.reason = ""
+        self.state = "draining" if self.draining else "active"
+        self._fact()
+
+    def _take_stats(self, stats: Stats, now_s: float) -> None:
+        before, self._heard.stats, self._heard.stats_s = self._heard.stats, stats, now_s
         last, batches = stats.last, stats.counters.batches
+        if stats.counters.answered > (before.counters.answered if before else 0):
+            self._crashes = self._crashes.answered()
         if last is not None and batches != self._batches:
             self._batches = batches
             self._observed = self._observed.observe(
                 batch_ms=last.took_ms, queries=last.queries, expected_ms=last.expected_ms
             )
 
-    def _ended(self, status: int) -> None:
-        assert self.child is not None
-        self.child.reap()
-        self.child = None
-        if self.draining and status == 0:
-            self.ownership.lose(None)
-            self._fact()
-            return
-        self._died(f"ended with status {status}")
-
-    def _died(self, why: str) -> None:
-        now = time.monotonic()
-        self.ownership.lose(self._progress.furthest)
-        self._crashes = [c for c in self._crashes if now - c[0] < CRASH_WINDOW_S] + [(now, self._progress.alone)]
-        own_fault = sum(not alone for _, alone in self._crashes)
-        self._progress, self._observed, self._batches, self._slot_arrived = Progress(), Observed(), 0, 0
-        if own_fault >= CRASHES or len(self._crashes) >= ALONE_CRASHES:
+    def _crash(self, fault: Fault, why: str, *, released: bool) -> None:
+        """The process is gone, and not as it was told to."""
+        now_s = self._now()
+        self.ownership.lose(None if released else dict(self._heard.furthest))
+        self._release_by_s.clear()
+        self._crashes = self._crashes.crash(fault, now_s)
+        if self._ready_s is not None and now_s - self._ready_s > STEADY_S:
+            self._backoff.clear()
+        self._backoff.fail(now_s)
+        log.warning("an instance ended", extra={"variant": self.variant.variant, "fault": fault, "why": why})
+        self.reason = why
+        if self._crashes.failed:
             self.state = "failed"
-            self.reason = self.reason or f"{len(self._crashes)} crashes within {CRASH_WINDOW_S:g} s, the last {why}"
         elif not self.draining:
             self.state = "starting"
-            self._restart_at = now + min(BACKOFF_MAX_S, BACKOFF_S * 2 ** (len(self._crashes) - 1))
         self._fact()
 
-    def _maybe_restart(self) -> None:
-        if self.state == "starting" and not self.draining and time.monotonic() >= self._restart_at:
-            self.child = self._launch()
+    def _maybe_start(self) -> None:
+        if self.state == "starting" and not self.draining and self._backoff.over(self._now()):
+            self._begin()
 
-    def _watch(self) -> None:
-        """Kills what makes no progress: a batch that is overdue (a death), a drain that is (no death), a load."""
-        assert self.child is not None
-        now, progress = time.monotonic(), self._progress
-        if progress.overdue_at is not None and now > progress.overdue_at:
-            self.child.kill()
-            self.child = None
-            self._died("killed: its batch was overdue")
-        elif self.state == "starting":
-            limit = max(LOAD_FLOOR_S, LOAD_FACTOR * self.profile.load_ms / 1000.0)
-            if now > self.child.started_at + limit:
-                self.child.kill()
-                self.child = None
-                self._died(f"killed: not loaded within {limit:g} s")
-        elif (self.draining and now > self._drain_by) or any(now > by for by in self._released_by.values()):
-            self.child.kill()
-            self.child = None
-            self._released_by.clear()
-            self.ownership.lose(None)
-            if not self.draining:
-                self.state, self._restart_at = "starting", now
-            self._fact()
+    def _watch(self, child: Child) -> None:
+        """Kills what makes no progress: as dead what is stuck or does not load; as released what does not release."""
+        now_s = self._now()
+        self._heard.look(now_s)
+        if self.state == "starting" or (self.draining and self._ready_s is None):
+            limit_s = max(LOAD_FLOOR_S, LOAD_FACTOR * self.profile.load_ms / 1000.0)
+            if now_s > self._started_s + limit_s:
+                self._kill(child, f"not loaded within {limit_s:g} s")
+            elif self.draining and now_s > self._drain_by_s:
+                self._kill_released(child)
+            return
+        if self._release_overdue(now_s):
+            self._kill_released(child)
+            return
+        why = self._heard.stuck(now_s)
+        if why is not None:
+            self._kill(child, why)
+
+    def _release_overdue(self, now_s: float) -> bool:
+        """A batch that runs has its own limit, but at the end of the whole instance."""
+        if self.draining and now_s > self._drain_by_s:
+            return True
+        return self._heard.overdue_s is None and any(now_s > by_s for by_s in self._release_by_s.values())
+
+    def _kill(self, child: Child, why: str) -> None:
+        child.kill()
+        self.child = None
+        self._crash("record" if self._heard.alone else "instance", f"killed: {why}", released=False)
+
+    def _kill_released(self, child: Child) -> None:
+        """Killed by order: nobody's death."""
+        child.kill()
+        self.child = None
+        self._release_by_s.clear()
+        self.ownership.lose(None)
+        if not self.draining:
+            self.state = "starting"
+        self._fact()
 
     # ---- its partitions
 
-    def _own(self, view: View, *, others: bool) -> None:
-        assert self.child is not None
+    def _own(self, child: Child, view: View, *, others: bool) -> None:
         own = self.ownership
         for partition in own.grants():
             death = own.death_before(view, partition)
             before = None if death is None else DeathBefore(worker=death.worker, furthest=death.furthest)
-            self.child.tell(Take(partition=partition, death=before, others=others))
+            child.tell(Take(partition=partition, death=before, others=others))
         for partition in own.surplus(view, draining=self.draining):
-            self.child.tell(Release(partition=partition))
-            self._released_by[partition] = time.monotonic() + DRAIN_S
+            child.tell(Release(partition=partition))
+            self._release_by_s[partition] = self._now() + RELEASE_S
         changed = own.give_back()
         if not self.draining:
             changed = own.want(view, self._sequence + 1, others=others) or changed
-        if changed:
+        if changed or (own.taking and self._now() - self._fact_s >= AGAIN_S):
             self._fact()
         if self.draining and not own.holding:
-            self.child.tell(Stop())
+            child.tell(Stop())
 
     def _fact(self) -> None:
         self._sequence += 1
+        self._fact_s = self._now()
         own = self.ownership
         self._write(
             metadata.Instance(

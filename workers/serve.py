@@ -10,7 +10,7 @@ from infaas.bus.settings import BusSettings
 from infaas.host.channel import child_channel, tell
 from infaas.host.messages import Failed, Serve, Stopped
 from infaas.host.process import Stop, run_service
-from infaas.schemas.errors import InfaasError
+from infaas.schemas.errors import InfaasError, ProducerFatal
 from infaas.workers.instance import Instance
 
 START_S = 10.0
@@ -34,12 +34,13 @@ def main(stop: Stop) -> None:
     try:
         assert variant.artifact_digest is not None
         instance.load(Repository(order.repository_url).fetch(variant.artifact_digest, Path(order.cache_dir)))
+        while not (stop or inbox.closed or instance.stopping):
+            instance.step()
+        instance.close()
     except InfaasError as error:
-        tell(descriptor, Failed(reason=str(error), code=error.code))
+        outside = error.retryable or isinstance(error, ProducerFatal)  # another process has another producer
+        tell(descriptor, Failed(reason=str(error), code=error.code, retryable=outside))
         raise
-    while not (stop or inbox.closed or instance.stopping):
-        instance.step()
-    instance.close()
     tell(descriptor, Stopped())
 
 

@@ -1,31 +1,37 @@
 """The supervisor of one machine: makes true what is placed on it, and is the only writer of its facts.
 
 Each step:
- 1. Follow the view. A newer boot id under our name ends this process; an older one after our writes is written over; our own
+ 1. Follow the view. A newer boot id under our keys ends this process; an older one after our writes is written over; our own
     verdict, or our record gone, stops all instances and brings us back with a new boot id.
- 2. Start and stop instances and builds as they are placed, within cores and memory.
+ 2. Start and stop instances and builds as they are placed, within cores and memory. What can't be started is tried again
+    after a pause, and keeps nothing else from running.
  3. Let every instance hear its child and keep its partitions.
- 4. Report: backlogs every 0.1 s when changed, everything every 0.5 s.
+ 4. Once a second, and after a write that failed: compare our keys in the view with what is so, and write what differs.
+ 5. Report: backlogs every 0.1 s when changed, everything every 0.5 s.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from functools import partial
 
 import psutil
-import uuid_utils
 
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter
+from infaas.host.backoff import Backoff
 from infaas.host.child import Child
+from infaas.host.deadlines import KILL_S, RELEASE_S, STOP_S, Deadline
 from infaas.host.messages import Build, Serve
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
-from infaas.schemas.errors import Fenced
-from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker
+from infaas.schemas.errors import Fenced, ProducerFatal
+from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker, worker_of
 from infaas.schemas.names import check_name
 from infaas.schemas.reports import Backlog, BacklogEntry, WorkerReport
+from infaas.store.boot import is_boot_id, next_boot_id
 from infaas.store.facts import FactWriter
 from infaas.store.table import Change, Table
 from infaas.store.view import View
@@ -39,7 +45,8 @@ INSTANCE_MODULE = "infaas.workers.serve"
 REPORT_EVERY_S = 0.5
 BACKLOG_EVERY_S = 0.1
 IDLE_S = 0.01
-STOP_S = 8.0
+COMPARE_EVERY_S = 1.0
+FAILED_AGAIN_S = 0.1
 
 
 class Supervisor:
@@ -59,7 +66,8 @@ class Supervisor:
         self._reporter = Reporter(self._outbox, settings)
         self._running: dict[tuple[str, int], Running] = {}
         self._builds: dict[str, Building] = {}
-        self._next_report = self._next_backlog = 0.0
+        self._pauses: dict[tuple[str, int | None], Backoff] = {}
+        self._next_report = self._next_backlog = self._next_compare = 0.0
         self._said: tuple[BacklogEntry, ...] = ()
         self._sequence = 0
         self._cpu_s, self._cpu_at = 0.0, time.monotonic()
@@ -80,6 +88,8 @@ class Supervisor:
         for change in self._table.poll(IDLE_S):
             self._notice(change)
         self._outbox.poll(0)
+        if self._facts.failed:
+            self._next_compare = min(self._next_compare, time.monotonic() + FAILED_AGAIN_S)
         view = self._table.view()
         self._check_life(view)
         self._place(view)
@@ -87,28 +97,41 @@ class Supervisor:
             one.step(view, others=self._others(view, variant))
         for build in self._builds.values():
             build.step()
+        self._compare(view)
         self._report()
 
     def close(self) -> None:
-        """Drains the instances under one deadline, and says that we have stopped."""
+        """Drains the instances, kills what does not end in time, says what became of each, and then that we have stopped.
+
+        All of it under one deadline (host/deadlines.py), which whoever stops us waits for.
+        """
+        stop, release = Deadline(STOP_S), Deadline(RELEASE_S)
         for build in self._builds.values():
             build.end()
-        for one in self._running.values():
-            one.drain()
-        deadline = time.monotonic() + STOP_S
-        while self._running and time.monotonic() < deadline:
+        for instance in self._running.values():
+            instance.drain()
+        while self._running and not release.over:
             self._table.poll(IDLE_S)
             self._outbox.poll(0)
-            for key, one in list(self._running.items()):
-                one.step(self._table.view(), others=False)
-                if one.gone:
-                    del self._running[key]
-                    self._facts.delete(self._key(*key))
-        for one in self._running.values():
-            one.end()
+            for key, instance in list(self._running.items()):
+                instance.step(self._table.view(), others=False)
+                if instance.gone:
+                    self._forget(key, instance)
+        for key, instance in list(self._running.items()):
+            log.warning("killed: it did not end in time", extra={"instance": self._key(*key)})
+            instance.stop()
+            self._forget(key, instance)
         self._facts.write(self._record.model_copy(update={"state": "stopped"}))
-        self._outbox.close()
+        self._outbox.close(min(STOP_S - KILL_S, stop.left_s))
         self._table.close()
+
+    def _forget(self, key: tuple[str, int], instance: Running) -> None:
+        """It has ended. A fact that tells of a death stays: the next owner asks for it."""
+        del self._running[key]
+        if instance.ownership.died:
+            instance.stop()
+        else:
+            self._facts.delete(self._key(*key))
 
     def abandon(self) -> None:
         """Ends all children and writes nothing: somebody else is us now."""
@@ -118,7 +141,8 @@ class Supervisor:
     # ---- our life
 
     def _boot(self) -> None:
-        self._facts = FactWriter(self._outbox, self._settings, str(uuid_utils.uuid7()))
+        held = self._table.boots.get(self.name)
+        self._facts = FactWriter(self._outbox, self._settings, next_boot_id([held] if held else []))
         own, cores = self._own, len(self._cores)
         price = own.price_per_hour if own.price_per_hour is not None else CORE_PRICE_PER_HOUR * cores
         self._record = Worker(
@@ -133,17 +157,16 @@ class Supervisor:
 
     def _notice(self, change: Change) -> None:
         """Rules for records under our keys (spec `boot`)."""
-        if change.key == f"worker/{self.name}":
+        if worker_of(change.key) == self.name:
             if change.writer == self.boot_id:
-                self._born_seen = True
-            elif change.writer > self.boot_id:
+                self._born_seen |= change.key == self._record.key
+            elif is_boot_id(change.writer) and change.writer > self.boot_id:
                 raise Fenced(f"another supervisor called {self.name} has started: {change.writer}")
-            elif self._born_seen:
-                self._facts.write(self._record)
-        elif change.ignored and change.key.startswith(f"instance/{self.name}/"):
-            for key, one in self._running.items():
-                if change.key == self._key(*key):
-                    one.rewrite()
+            elif self._born_seen and change.ignored:
+                self._next_compare = 0.0
+                if change.key not in self._facts:
+                    self._facts.delete(change.key)
+        self._facts.notice(change)
 
     def _check_life(self, view: View) -> None:
         verdict = view.verdicts.get(self.name)
@@ -162,6 +185,18 @@ class Supervisor:
             if one is not None:
                 one.read_back(fact, before)
 
+    def _compare(self, view: View) -> None:
+        """Writes of our keys in the view what is not so; under keys of instances that don't run nothing should be."""
+        now = time.monotonic()
+        if now < self._next_compare:
+            return
+        self._next_compare = now + COMPARE_EVERY_S
+        if self._born_seen:
+            for worker, variant, number in view.all_instances:
+                if worker == self.name and self._key(variant, number) not in self._facts:
+                    self._facts.delete(self._key(variant, number))
+        self._facts.step(view)
+
     # ---- what is placed here
 
     def _place(self, view: View) -> None:
@@ -173,17 +208,31 @@ class Supervisor:
                 one.drain()
             if one.gone or (one.draining and one.state == "failed"):
                 one.end()
-                del self._running[variant, number]
-                self._facts.delete(self._key(variant, number))
+                self._forget((variant, number), one)
         for variant, build in list(self._builds.items()):
             if variant not in builds or build.done:
                 build.end()
                 del self._builds[variant]
-        for key in sorted(wanted - set(self._running)):
-            self._start(view.variants[key[0]], key[1])
+        for variant, number in sorted(wanted - set(self._running)):
+            self._try((variant, number), partial(self._start, view.variants[variant], number))
         for variant in sorted(builds - set(self._builds)):
             if variant not in view.built:
-                self._build(view, view.variants[variant])
+                self._try((variant, None), partial(self._build, view, view.variants[variant]))
+
+    def _try(self, key: tuple[str, int | None], start: Callable[[], None]) -> None:
+        """Starts something; that it can't be started is its own affair."""
+        pause, now = self._pauses.setdefault(key, Backoff()), time.monotonic()
+        if not pause.over(now):
+            return
+        try:
+            start()
+        except ProducerFatal:
+            raise
+        except Exception:
+            pause.fail(now)
+            log.exception("what is placed here can't be started", extra={"variant": key[0], "instance": key[1]})
+        else:
+            del self._pauses[key]
 
     def _wanted(self, view: View) -> tuple[set[tuple[str, int]], set[str]]:
         wanted, builds = set(), set()

@@ -13,10 +13,9 @@ import sys
 
 import psutil
 
+from infaas.host.deadlines import MACHINE_STOP_S
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.metadata import Machine
-
-STOP_S = 12.0
 
 
 class LocalProvisioner:
@@ -67,7 +66,7 @@ class LocalProvisioner:
                         survivor.kill()
         if child is not None:
             try:
-                child.wait(STOP_S)
+                child.wait(MACHINE_STOP_S)
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

@@ -1,0 +1,234 @@
+"""A supervisor on real Kafka: what is so is written until it stands there, under boot ids that are ordered, whatever dies."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+from cell import VARIANT, Cell, doubling_model, outcome
+
+from infaas.bus.admin import Admin
+from infaas.bus.embedded import EmbeddedBroker
+from infaas.bus.outbox import Outbox
+from infaas.bus.repository import Repository
+from infaas.bus.settings import DELIVERY_TIMEOUT_MS
+from infaas.host.child import Child
+from infaas.host.deadlines import SILENCE_S
+from infaas.router.loop import Router
+from infaas.router.settings import RouterSettings
+from infaas.schemas.errors import Fenced
+from infaas.schemas.metadata import Hardware, Instance, Owner, Verdict, Worker
+from infaas.store.boot import next_boot_id
+from infaas.store.facts import FactWriter
+from infaas.workers import supervisor as module
+from infaas.workers.settings import WorkerSettings
+from infaas.workers.supervisor import Supervisor
+
+ALL = (0, 1, 2, 3)
+
+
+@pytest.fixture
+def cell(settings, environment):
+    cell = Cell(settings)
+    admin = Admin(settings, client_id="test")
+    admin.ensure_variant_topics(VARIANT)
+    cell.publish(Repository().put(doubling_model()))
+    yield cell
+    for service in reversed(cell.others):
+        service.close()
+    cell.close()
+    admin.close()
+
+
+def supervisor(cell, name="w1"):
+    made = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=1))
+    cell.others.append(made)
+    return made
+
+
+def active(cell, worker):
+    cell.place(worker.name, 1)
+    cell.until(lambda: state(cell, worker.name) == "active", "an active instance")
+
+
+def assign(cell, worker):
+    cell.assign([Owner(worker=worker.name, boot_id=worker.boot_id, instance=0)] * len(ALL))
+
+
+def fact(cell, worker, number=0):
+    return cell.table.view().instances.get((worker, VARIANT, number))
+
+
+def state(cell, worker):
+    return record.state if (record := fact(cell, worker)) else None
+
+
+def held(cell, worker):
+    cell.until(lambda: (record := fact(cell, worker.name)) and record.taken == ALL, "its partitions")
+
+
+def ask(cell, tag):
+    cell.send(tag, application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer(tag)) == "ok"
+
+
+def earlier_life(cell, boot_id, *, number=7):
+    """What a supervisor of the same name has left."""
+    writer = FactWriter(cell.outbox, cell.settings, boot_id)
+    hardware = Hardware(cores=1, memory_bytes=1)
+    writer.write(Worker(worker="w1", boot_id=boot_id, machine_type="m", hardware=hardware, price_per_hour=0.1))
+    writer.write(Instance(worker="w1", boot_id=boot_id, variant=VARIANT, instance=number, state="active", taken=ALL))
+    cell.outbox.flush(10)
+
+
+def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(settings, environment, monkeypatch):
+    with EmbeddedBroker.start(quick=True) as broker:
+        own = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+        monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", own.bootstrap_servers)
+        admin = Admin(own, client_id="test")
+        admin.ensure_topics()
+        admin.ensure_variant_topics(VARIANT)
+        cell = Cell(own)
+        cell.publish(Repository().put(doubling_model()))
+        worker = supervisor(cell)
+        active(cell, worker)
+        assign(cell, worker)
+        cell.outbox.flush(10)
+        # The supervisor reads the assignment and writes that it takes, when nobody answers any more.
+        running = worker._running[VARIANT, 0]
+        while not worker._table.view().assignments:
+            worker._table.poll(0.01)
+        broker.kill()
+        away_s = time.monotonic()
+        while time.monotonic() < away_s + DELIVERY_TIMEOUT_MS / 1000.0 + 2.0:
+            worker.step()
+        assert set(running.ownership.holding.values()) == {"taking"}
+        broker.restart()
+        held(cell, worker)
+        cell.until(lambda: set(running.ownership.holding.values()) == {"held"}, "the child to have them")
+        cell.others.append(Router(settings=own, own=RouterSettings()))
+        ask(cell, "after")
+        for service in reversed(cell.others):
+            service.close()
+        cell.close()
+        admin.close()
+
+
+def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(cell):
+    worker = supervisor(cell)
+    active(cell, worker)
+    assign(cell, worker)
+    held(cell, worker)
+    cell.others.append(Router(settings=cell.settings, own=RouterSettings()))
+    ask(cell, "before")
+    hung = worker._running[VARIANT, 0].child.pid
+    os.kill(hung, signal.SIGSTOP)
+    since_s = time.monotonic()
+    cell.send("during", application="numbers", latency_ms=60_000)
+    cell.until(lambda: not psutil.pid_exists(hung), "its end", SILENCE_S + 5.0)
+    assert time.monotonic() - since_s > SILENCE_S - 1.0
+    assert outcome(cell.answer("during")) == "ok"
+    held(cell, worker)
+
+
+def test_an_instance_that_hangs_while_its_supervisor_stops_is_killed_and_its_facts_are_written(cell, monkeypatch):
+    worker = supervisor(cell)
+    active(cell, worker)
+    assign(cell, worker)
+    held(cell, worker)
+    monkeypatch.setattr(module, "RELEASE_S", 0.5)
+    os.kill(worker._running[VARIANT, 0].child.pid, signal.SIGSTOP)
+    cell.others.remove(worker)
+    worker.close()
+    cell.until(lambda: cell.table.view().workers["w1"].state == "stopped", "that it has stopped")
+    assert cell.table.view().holders(VARIANT, 0) == [], "a successor need not wait for a verdict"
+
+
+@pytest.mark.parametrize(
+    "before",
+    ["03bb2cc3-d800-7000-8000-000000000000", next_boot_id(["b000000000041-00000000"])],
+    ids=["made by a clock in 2100 that has stepped back since", "counted"],
+)
+def test_a_new_boot_id_is_above_all_that_were_there(cell, before):
+    earlier_life(cell, before)
+    worker = supervisor(cell)
+    assert worker.boot_id > before
+    cell.until(
+        lambda: "w1" in (now := cell.table.view().live_workers) and now["w1"].boot_id == worker.boot_id, "the new life"
+    )
+    active(cell, worker)
+
+
+def test_a_boot_id_is_above_that_of_a_verdict_alone(cell):
+    cell.lead["scaler"].write(Verdict(worker="w1", boot_id="b000000000009-00000000"))
+    cell.until(lambda: "w1" in cell.table.view().verdicts, "the verdict")
+    assert supervisor(cell).boot_id > "b000000000009-00000000"
+
+
+def test_what_an_earlier_life_has_left_goes(cell):
+    earlier_life(cell, next_boot_id([]))
+    supervisor(cell)
+    key = f"instance/w1/{VARIANT}/7"
+    cell.until(lambda: cell.table.view().get(key) is None, "the tombstone")
+
+
+def test_who_finds_its_record_gone_returns_with_a_new_boot_id(cell):
+    worker = supervisor(cell)
+    cell.until(lambda: worker._born_seen, "its birth")
+    before = worker.boot_id
+    FactWriter(cell.outbox, cell.settings, before).delete("worker/w1")
+    cell.until(lambda: worker.boot_id > before and "w1" in cell.table.view().live_workers, "the new life")
+
+
+def test_a_newer_life_under_any_of_its_keys_ends_it(cell):
+    worker = supervisor(cell)
+    cell.until(lambda: worker._born_seen, "its birth")
+    cell.others.remove(worker)
+    newer = FactWriter(cell.outbox, cell.settings, next_boot_id([worker.boot_id]))
+    newer.write(Instance(worker="w1", boot_id=newer.boot_id, variant=VARIANT, instance=0, state="active"))
+    cell.outbox.flush(10)
+    with pytest.raises(Fenced):  # noqa: PT012 - it notices when it reads the record
+        for _ in range(1000):
+            worker.step()
+    worker.abandon()
+
+
+def test_an_older_life_that_writes_late_is_written_over(cell, settings):
+    worker = supervisor(cell)
+    active(cell, worker)
+    older = "b000000000000-00000000"
+    late = Outbox(settings, client_id="late")
+    writer = FactWriter(late, settings, older)
+    for number in (0, 3):  # one that runs, one that does not
+        writer.write(Instance(worker="w1", boot_id=older, variant=VARIANT, instance=number, state="active", taken=ALL))
+    late.close()
+    seen = []
+    read, poll = cell.table.poll, lambda timeout=0.0: seen.extend(changes := read(timeout)) or changes
+    cell.table.poll = poll
+    keys = {f"instance/w1/{VARIANT}/{number}" for number in (0, 3)}
+
+    def repaired():
+        last = {change.key: change.writer for change in seen}
+        return all(last.get(key) == worker.boot_id for key in keys)
+
+    cell.until(repaired, "both keys to be ours again")
+    assert state(cell, "w1") == "active"
+
+
+def test_one_placement_that_cannot_be_started_stops_nothing_else(cell, monkeypatch):
+    broken = "broken.v1.onnxruntime-cpu1-fp32"
+    made = []
+
+    def child(**more):
+        made.append(more["order"].variant.variant)
+        if made[-1] == broken:
+            raise ValueError("no process can be made of this")
+        return Child(**more)
+
+    monkeypatch.setattr(module, "Child", child)
+    cell.publish("sha256:" + "0" * 64, broken)
+    worker = supervisor(cell)
+    cell.place(worker.name, 1, broken)
+    active(cell, worker)
+    assert broken in made
