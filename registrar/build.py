@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +28,12 @@ import numpy as np
 import orjson
 import psutil
 
-from infaas.bus.repository import Repository
+from infaas.bus.repository import Repository, private_folder
 from infaas.engines import engine
 from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.deadlines import HEARTBEAT_S
+from infaas.host.messages import Alive, Failed, Finished, Measured, Message, ToChild
 from infaas.host.messages import Build as Order
-from infaas.host.messages import Failed, Finished, Measured, Message, ToChild
 from infaas.host.process import Stop, run_service
 from infaas.registrar.memory import peak_bytes
 from infaas.registrar.profiler import measure
@@ -70,8 +72,9 @@ class Build:
         recipe = self._variant.recipe
         source = self._repository.fetch(recipe.source_digest, self._cache)
         validation = self._repository.fetch(self._variant.validation_digest, self._cache)
-        _sweep()
-        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-") as folder:
+        builds = private_folder(self._cache.parent / "builds")
+        _sweep(builds)
+        with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=builds) as folder:
             artifact, sample = Path(folder) / "artifact", Path(folder) / "sample.npz"
             found = self._generate(source, validation, artifact, sample)
             if "not_applicable" in found:
@@ -160,12 +163,19 @@ class Build:
         tell(self._descriptor, message)
 
 
-def _sweep() -> None:
+def _sweep(builds: Path) -> None:
     """Removes what builds that were killed have left."""
-    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+    for left in builds.glob(f"{FOLDER}*"):
         pid = left.name.removeprefix(FOLDER).partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _beat(descriptor: int) -> None:
+    """Says that the process runs; what it does has limits of its own."""
+    while True:
+        tell(descriptor, Alive())
+        time.sleep(HEARTBEAT_S)
 
 
 def main(_: Stop) -> None:
@@ -175,6 +185,7 @@ def main(_: Stop) -> None:
     order = inbox.wait(ORDER_S)
     if not isinstance(order, Order):
         return
+    threading.Thread(target=_beat, args=(descriptor,), daemon=True).start()
     try:
         Build(order, inbox, descriptor).run()
     except (InfaasError, OSError, subprocess.TimeoutExpired) as error:

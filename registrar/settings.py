@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infaas.bus.repository import default_cache
 
 GIB = 1024**3
 
@@ -21,8 +21,8 @@ class RegistrarSettings(BaseSettings):
     """Shown by the broker."""
     repository_url: str = Field(default="", validation_alias="INFAAS_REPOSITORY_URL")
     """Where artifacts are (fsspec URL); empty = the user's data folder."""
-    cache_dir: Path = Field(default=Path(tempfile.gettempdir()) / f"infaas-{os.getuid()}" / "artifacts")
-    """Where fetched artifacts are kept."""
+    cache_dir: Path = Field(default_factory=default_cache)
+    """Where fetched artifacts are kept: a folder of the user's alone."""
     max_artifact_bytes: int = Field(default=2 * GIB, gt=0)
     """Largest model file; ONNX itself ends at 2 GiB without external data."""
     max_validation_bytes: int = Field(default=4 * GIB, gt=0)

@@ -6,6 +6,7 @@ InfaasError
 │   ├── DeliveryFailed          a record was not confirmed in time
 │   ├── UnknownTopic            no such topic or partition, as far as the brokers know now
 │   ├── QueueFull               the producer's local queue is full
+│   ├── StorageFull             a disk has no room left
 │   └── QueryTimeout            no reply came in time
 └── PermanentError              the same call will fail again
     ├── BadInput                names the field, what was expected, what was found
@@ -70,6 +71,12 @@ class QueueFull(RetryableError):
     """The producer's local queue is full: wait, then produce again."""
 
     code = "queue_full"
+
+
+class StorageFull(RetryableError):
+    """A disk has no room left for what has to be kept on it."""
+
+    code = "storage_full"
 
 
 class QueryTimeout(RetryableError):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import assert_never
 
 from infaas.host.child import Child
+from infaas.host.deadlines import BUILD_SILENCE_S
 from infaas.host.messages import (
     Alive,
     BatchBegan,
@@ -23,11 +25,10 @@ from infaas.host.messages import (
     Taken,
 )
 from infaas.schemas.metadata import Built, ProfilePoint, Record, Variant
+from infaas.workers.heard import Heard
 
 log = logging.getLogger(__name__)
 MODULE = "infaas.registrar.build"
-MEMORY_BYTES = 1 << 30
-"""Accounted for a build, whose need nobody knows before it has run."""
 TRIES = 2
 
 
@@ -37,8 +38,10 @@ class Building:
     Args:
         variant: what to make.
         worker: our name.
+        memory_bytes: what it is accounted with.
         launch: starts the build's process.
         write: writes a fact.
+        now: monotonic seconds.
     """
 
     def __init__(
@@ -47,14 +50,18 @@ class Building:
         variant: Variant,
         worker: str,
         cores: tuple[int, ...],
+        memory_bytes: int,
         launch: Callable[[], Child],
         write: Callable[[Record], None],
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.variant, self.cores, self.memory_bytes = variant, cores, MEMORY_BYTES
+        self.variant, self.cores, self.memory_bytes = variant, cores, memory_bytes
+        self._now = now
         self._worker, self._launch, self._write = worker, launch, write
         self._tries = 1
-        self.child: Child | None = launch()
+        self.child: Child | None = None
         self.done = False
+        self._begin()
 
     def step(self) -> None:
         """Hears the child; a build that dies is tried once more, then it has failed."""
@@ -63,6 +70,10 @@ class Building:
         for message in self.child.heard():
             self._hear(message)
         status = self.child.status()
+        self._heard.look(self._now())
+        if status is None and self._heard.stuck(self._now(), BUILD_SILENCE_S):
+            self.child.kill()
+            status = self.child.status()
         if status is None:
             return
         for message in self.child.heard():
@@ -73,7 +84,7 @@ class Building:
             return
         if self._tries < TRIES:
             self._tries += 1
-            self.child = self._launch()
+            self._begin()
             return
         self._fail(f"the build ended with status {status}, {self._tries} times")
 
@@ -83,7 +94,13 @@ class Building:
             self.child.kill()
             self.child = None
 
+    def _begin(self) -> None:
+        now_s = self._now()
+        self._heard = Heard(heard_s=now_s, looked_s=now_s)
+        self.child = self._launch()
+
     def _hear(self, message: FromChild) -> None:
+        self._heard.heard_s = self._now()
         match message:
             case Measured():
                 self._write(ProfilePoint(variant=self.variant.variant, worker=self._worker, point=message.point))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import tempfile
 from pathlib import Path
 
 import psutil
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infaas.bus.repository import default_cache
+
+GIB = 1024**3
 
 
 def _hostname() -> str:
@@ -30,14 +33,18 @@ class WorkerSettings(BaseSettings):
     """Number of the first of them, so that workers on one machine need not share."""
     memory_bytes: int | None = Field(default=None, gt=0)
     """How much memory it may promise; None = four fifths of this machine's."""
+    build_bytes: int = Field(default=GIB, gt=0)
+    """Memory accounted for a build, whose need nobody knows before it has run; where the worker has less, all it has."""
+    build_limit_bytes: int | None = Field(default=None, gt=0)
+    """At which a build that takes more is refused memory; None = this machine's, for it may measure what is no build's."""
     machine_type: str = "local"
     """Name of the machine type, for the bill."""
     price_per_hour: float | None = Field(default=None, ge=0)
     """USD; None = the catalogue's price a core."""
     repository_url: str = Field(default="", validation_alias="INFAAS_REPOSITORY_URL")
     """Where artifacts are (fsspec URL); empty = the user's data folder."""
-    cache_dir: Path = Field(default=Path(tempfile.gettempdir()) / f"infaas-{os.getuid()}" / "artifacts")
-    """Where fetched artifacts are kept."""
+    cache_dir: Path = Field(default_factory=default_cache)
+    """Where fetched artifacts are kept: a folder of the user's alone."""
 
     def core_numbers(self) -> tuple[int, ...]:
         """The cores this supervisor pins its instances to; beyond the machine's they wrap around."""

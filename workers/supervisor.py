@@ -36,7 +36,7 @@ from infaas.store.facts import FactWriter
 from infaas.store.table import Change, Table
 from infaas.store.view import View
 from infaas.workers.admission import Reserved, admit
-from infaas.workers.building import MEMORY_BYTES, MODULE, Building
+from infaas.workers.building import MODULE, Building
 from infaas.workers.running import Running
 from infaas.workers.settings import WorkerSettings
 
@@ -268,7 +268,8 @@ class Supervisor:
         )
 
     def _build(self, view: View, variant: Variant) -> None:
-        cores = self._admit(variant.recipe.cores, MEMORY_BYTES)
+        memory_bytes = min(self._own.build_bytes, self._memory)
+        cores = self._admit(variant.recipe.cores, memory_bytes)
         if cores is None:
             return
         done = {b: p.point for b, p in view.profiles.get(variant.variant, {}).items() if p.worker == self.name}
@@ -283,6 +284,7 @@ class Supervisor:
             variant=variant,
             worker=self.name,
             cores=cores,
+            memory_bytes=memory_bytes,
             launch=lambda: Child(module=MODULE, cores=cores, order=order),
             write=self._facts.write,
         )
