@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from infaas.host.messages import TO_CHILD, Message, ToChild
 
 log = logging.getLogger(__name__)
+_TELLING = threading.Lock()  # a long line of one thread is not cut by one of another
 M = TypeVar("M", bound=Message)
 
 
@@ -87,5 +88,5 @@ def line_of(message: Message) -> bytes:
 
 def tell(descriptor: int, message: Message) -> None:
     """Writes one message; a supervisor that is gone is noticed by the inbox."""
-    with contextlib.suppress(OSError):
+    with _TELLING, contextlib.suppress(OSError):
         os.write(descriptor, line_of(message))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
-import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from infaas.host.channel import Inbox, line_of
 from infaas.host.messages import FROM_CHILD, FromChild, Message
+from infaas.host.spawn import spawn
 
 STOP_S = 10.0
 
@@ -22,22 +21,17 @@ class Child:
         module: to run with `python -m`.
         cores: it is pinned to; its libraries are told their number.
         order: the first message.
+        memory_bytes: how much writable memory of its own it may have; None = no limit.
     """
 
-    def __init__(self, *, module: str, cores: Sequence[int], order: Message) -> None:
+    def __init__(self, *, module: str, cores: Sequence[int], order: Message, memory_bytes: int | None = None) -> None:
         self.cores = tuple(cores)
         self.started_at = time.monotonic()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", module],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_environment(len(cores)),
+        self._process = spawn(
+            module, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cores=cores, memory_bytes=memory_bytes
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        if hasattr(os, "sched_setaffinity"):
-            with contextlib.suppress(OSError):  # it may have ended already; the exit says why
-                os.sched_setaffinity(self._process.pid, self.cores)
         self._stdin = self._process.stdin
         self._stdout = self._process.stdout
         self._inbox = Inbox(self._stdout.fileno(), FROM_CHILD)
@@ -82,14 +76,3 @@ class Child:
             self._process.wait()
         self._inbox.join()
         self._stdout.close()
-
-
-def _environment(cores: int) -> Mapping[str, str]:
-    threads = str(cores)
-    return {
-        **os.environ,
-        "INFAAS_PARENT_PID": str(os.getpid()),
-        "OMP_NUM_THREADS": threads,
-        "OPENBLAS_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-    }

@@ -35,6 +35,7 @@ from infaas.host.deadlines import HEARTBEAT_S
 from infaas.host.messages import Alive, Failed, Finished, Measured, Message, ToChild
 from infaas.host.messages import Build as Order
 from infaas.host.process import Stop, run_service
+from infaas.host.spawn import spawn
 from infaas.registrar.memory import peak_bytes
 from infaas.registrar.profiler import measure
 from infaas.schemas.errors import InfaasError
@@ -42,6 +43,7 @@ from infaas.schemas.metadata import Built
 from infaas.schemas.oip import Array
 
 ORDER_S = 10.0
+GENERATE = "infaas.registrar.generate"
 GENERATE_S = 1800.0
 FOLDER = "infaas-build-"
 CLIENT_BYTES = 16 * 1024 * 1024
@@ -109,17 +111,16 @@ class Build:
             "platform": recipe.platform,
             "cores": recipe.cores,
         }
-        ended = subprocess.run(
-            [sys.executable, "-m", "infaas.registrar.generate"],
-            input=orjson.dumps(order) + b"\n",
-            capture_output=True,
-            timeout=GENERATE_S,
-            check=False,
-        )
-        if ended.returncode != 0 or not ended.stdout.strip():
-            last = (ended.stderr.decode(errors="replace").strip().splitlines() or ["nothing said"])[-1]
-            return {"failed": f"the generator ended with status {ended.returncode}: {last}"}
-        found: dict[str, Any] = orjson.loads(ended.stdout.strip().splitlines()[-1])
+        pipe = subprocess.PIPE
+        with spawn(GENERATE, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+            try:
+                out, errors = process.communicate(orjson.dumps(order) + b"\n", GENERATE_S)
+            finally:
+                process.kill()
+        if process.returncode != 0 or not out.strip():
+            last = (errors.decode(errors="replace").strip().splitlines() or ["nothing said"])[-1]
+            return {"failed": f"the generator ended with status {process.returncode}: {last}"}
+        found: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
         return found
 
     def _measure(self, artifact: Path, rows: Mapping[str, Array], found: Mapping[str, Any]) -> None:

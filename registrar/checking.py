@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from typing import IO
 
 import orjson
 
+from infaas.host.spawn import spawn
 from infaas.registrar.settings import RegistrarSettings
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract
@@ -41,14 +41,8 @@ class Checking:
         with tempfile.TemporaryFile() as asked:
             asked.write(orjson.dumps(order) + b"\n")
             asked.seek(0)
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", MODULE],
-                stdin=asked,
-                stdout=self._said,
-                stderr=subprocess.DEVNULL,
-                # Each thread of a linear algebra library reserves address space, which is limited.
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
-            )
+            # Each thread of a linear algebra library reserves address space, which is limited.
+            self._process = spawn(MODULE, stdin=asked, stdout=self._said, stderr=subprocess.DEVNULL, threads=1)
 
     def result(self) -> Contract | None:
         """The contract; None while the check is under way.

@@ -251,6 +251,7 @@ class Supervisor:
         cores = self._admit(variant.recipe.cores, variant.profile.peak_memory_bytes)
         if cores is None:
             return  # until something that drains has ended
+        limit_bytes = self._own.instance_limit_bytes(variant.profile.peak_memory_bytes, variant.recipe.platform)
         order = Serve(
             variant=variant,
             worker=self.name,
@@ -261,14 +262,14 @@ class Supervisor:
         self._running[variant.variant, number] = Running(
             variant=variant,
             me=Owner(worker=self.name, boot_id=self.boot_id, instance=number),
-            launch=lambda: Child(module=INSTANCE_MODULE, cores=cores, order=order),
+            launch=lambda: Child(module=INSTANCE_MODULE, cores=cores, order=order, memory_bytes=limit_bytes),
             cores=cores,
             write=self._facts.write,
             now_ms=self._outbox.clock.now_ms,
         )
 
     def _build(self, view: View, variant: Variant) -> None:
-        memory_bytes = min(self._own.build_bytes, self._memory)
+        memory_bytes = self._own.build_share()
         cores = self._admit(variant.recipe.cores, memory_bytes)
         if cores is None:
             return
@@ -285,7 +286,7 @@ class Supervisor:
             worker=self.name,
             cores=cores,
             memory_bytes=memory_bytes,
-            launch=lambda: Child(module=MODULE, cores=cores, order=order),
+            launch=lambda: Child(module=MODULE, cores=cores, order=order, memory_bytes=self._own.build_limit_bytes),
             write=self._facts.write,
         )
 

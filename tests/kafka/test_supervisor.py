@@ -1,9 +1,11 @@
 """A supervisor on real Kafka: what is so is written until it stands there, under boot ids that are ordered, whatever dies."""
 
 import os
+import resource
 import signal
 import time
 
+import onnx
 import psutil
 import pytest
 from cell import VARIANT, Cell, doubling_model, outcome
@@ -22,9 +24,11 @@ from infaas.schemas.metadata import Hardware, Instance, Owner, Verdict, Worker
 from infaas.store.boot import next_boot_id
 from infaas.store.facts import FactWriter
 from infaas.workers import supervisor as module
+from infaas.workers.crashes import CRASHES
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 
+MIB = 1024 * 1024
 ALL = (0, 1, 2, 3)
 
 
@@ -130,6 +134,40 @@ def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(ce
     assert time.monotonic() - since_s > SILENCE_S - 1.0
     assert outcome(cell.answer("during")) == "ok"
     held(cell, worker)
+
+
+def test_a_full_disk_is_a_reason_that_is_said_and_passes(cell):
+    model = onnx.load_from_string(doubling_model())
+    model.doc_string = "x" * (2 * MIB)
+    digest = Repository().put(model.SerializeToString())
+    cell.publish(digest)
+    cell.until(lambda: cell.table.view().variants[VARIANT].artifact_digest == digest, "the large artifact")
+    worker = supervisor(cell)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))  # as on a disk that is full from there on
+    try:
+        cell.place(worker.name, 1)
+        cell.until(lambda: (VARIANT, 0) in worker._running, "the start")
+        running = worker._running[VARIANT, 0]
+        cell.until(lambda: running._backoff.failures > CRASHES, "more tries than crashes that count")
+        cell.until(lambda: "no room" in (((record := fact(cell, "w1")) and record.reason) or ""), "the reason")
+        assert state(cell, "w1") == "starting"
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    cell.until(lambda: state(cell, "w1") == "active", "room, and an active instance")
+    assert fact(cell, "w1").reason == ""
+
+
+def test_an_instance_has_a_limit_of_memory_that_it_does_not_come_near(cell):
+    worker = supervisor(cell)
+    active(cell, worker)
+    assign(cell, worker)
+    held(cell, worker)
+    child = psutil.Process(worker._running[VARIANT, 0].child.pid)
+    limit, _ = child.rlimit(psutil.RLIMIT_DATA)
+    assert 0 < limit < psutil.virtual_memory().total
+    print("VmData", child.memory_info().data, "rss", child.memory_info().rss, "limit", limit)
+    assert child.memory_info().data < limit / 2
 
 
 def test_an_instance_that_hangs_while_its_supervisor_stops_is_killed_and_its_facts_are_written(cell, monkeypatch):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infaas.workers.admission import Reserved, admit
+from infaas.workers.settings import WorkerSettings
 
 settings.register_profile("policy", deadline=None, max_examples=100)
 settings.load_profile("policy")
@@ -71,3 +72,11 @@ TABLE = {
 def test_admission(case):
     found, expected = TABLE[case]
     assert found == expected
+
+
+def test_a_worker_with_less_memory_than_a_build_is_accounted_with_can_still_build():
+    """What a build needs is not known: it is accounted with a share, and with all there is where that is less."""
+    small = 512 * 1024 * 1024
+    worker = WorkerSettings(name="w", memory_bytes=small)
+    assert worker.build_share() == small
+    assert WorkerSettings(name="w", memory_bytes=4 * small, build_bytes=small).build_share() == small

@@ -1,0 +1,65 @@
+"""The one way a Python child process is started here: told its parent, its threads, its cores and its memory.
+
+The parent's id goes along so that the child can ask the kernel to be ended with it (`process.die_with_parent`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import IO
+
+Stream = int | IO[bytes] | None
+
+
+def spawn(
+    module: str,
+    *,
+    stdin: Stream,
+    stdout: Stream,
+    stderr: Stream = None,
+    threads: int | None = None,
+    cores: Sequence[int] = (),
+    memory_bytes: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Starts `python -m module`.
+
+    Args:
+        module: to run.
+        stdin: as subprocess has it; so are the next two.
+        stdout: where it writes.
+        stderr: where it logs; None = where we do.
+        threads: of each linear algebra library; None = as many as cores are given, or as they like.
+        cores: it is pinned to; none = not pinned.
+        memory_bytes: how much writable memory of its own it may have, its children each as much; None = no limit. Linux only.
+        environment: more of it.
+
+    Raises:
+        OSError: if no process can be made.
+    """
+    count = threads or len(cores)
+    libraries = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
+    process = subprocess.Popen(
+        [sys.executable, "-m", module],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        env={
+            **os.environ,
+            "INFAAS_PARENT_PID": str(os.getpid()),
+            **(libraries if count else {}),
+            **(environment or {}),
+        },
+    )
+    with contextlib.suppress(OSError):  # it may have ended already; the exit says why
+        if cores and sys.platform == "linux":
+            os.sched_setaffinity(process.pid, cores)
+        if memory_bytes is not None and sys.platform == "linux":
+            # Not address space: engines map files and reserve far more of it than they use.
+            resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+    return process
