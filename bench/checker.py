@@ -2,7 +2,7 @@
 
 For every query that stands in the log:
 1. it has a reply or a dead letter, else it is *lost*; it has a reply, else it is *unanswered*, and so it is where its caller,
-   still alive, was told of none;
+   still alive, was not shown it;
 2. an `ok` reply says what the served variant's model says, else it is *wrong*; and a caller is shown the reply of its own query;
 3. a strict floor is kept, else *below floor*;
 4. a reply that says it met its objective stands in the log before the deadline, else it is *late and unmarked*;
@@ -24,10 +24,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from infaas.bench.history import Entry, History
+from infaas.bench.history import Entry, History, Shown
 from infaas.schemas import headers as h
 from infaas.schemas import oip
-from infaas.schemas.errors import InfaasError
+from infaas.schemas.errors import InfaasError, QueryTimeout
 from infaas.schemas.oip import Array
 
 Expected = Callable[[Entry, str], "Mapping[str, Array] | None"]
@@ -73,8 +73,8 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
     """
     replies = _by_query(history.replies)
     dead = _dead_letters(history)
-    shown = {told.query: told for told in history.shown if told.query}
-    lost, unanswered = list(_not_in_log(history)), [told.correlation for told in history.shown if told.error]
+    told = {shown.asked: shown for shown in history.shown}
+    lost, unanswered = list(_not_in_log(history)), list[str]()
     wrong = list(_for_somebody_else(history))
     below, late, doubled = [], [], []
     for query in history.queries:
@@ -82,8 +82,11 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
         answers = replies.get(place, ())
         if not answers:
             (unanswered if place in dead else lost).append(place)
-        if place in shown and not answers:
+        shown = told.get(query.asked)
+        if shown is not None and shown.query and not replies.get(shown.query):
             wrong.append(place)
+        if answers and _is_unseen(query, shown, history.callers):
+            unanswered.append(place)
         for reply in answers:
             if _is_wrong(query, reply, expected):
                 wrong.append(place)
@@ -153,9 +156,16 @@ def _not_in_log(history: History) -> Iterable[str]:
 
 
 def _for_somebody_else(history: History) -> Iterable[str]:
-    """Callers that were shown a reply of a query which carries another correlation id."""
-    sent = {q.position: q.text(*h.CORRELATION) for q in history.queries}
-    return [t.query for t in history.shown if t.query in sent and t.correlation != sent[t.query]]
+    """Callers that were shown a reply to a query of another id."""
+    sent = {query.position: query.asked for query in history.queries}
+    return [told.query for told in history.shown if told.query in sent and told.asked != sent[told.query]]
+
+
+def _is_unseen(query: Entry, shown: Shown | None, callers: tuple[str, ...]) -> bool:
+    """There is a reply, and its caller waited for it in vain."""
+    if shown is None:
+        return query.asked.startswith(callers)
+    return shown.error == QueryTimeout.code
 
 
 def _is_wrong(query: Entry, reply: Entry, expected: Expected) -> bool:

@@ -53,6 +53,11 @@ class Entry:
         return self.text(h.QUERY_ID)
 
     @property
+    def asked(self) -> str:
+        """Of a query: the id its caller gave it."""
+        return self.text(h.CLOUD_EVENT_ID)
+
+    @property
     def variant(self) -> str:
         """Of a reply: which variant made it."""
         return self.text(*SERVED_VARIANT)
@@ -71,9 +76,9 @@ class CommitEntry:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a caller was told of one question: a reply's outcome, or `error`."""
+    """What a caller was told of one question, named by the id it gave it: a reply, or an error's code."""
 
-    correlation: str
+    asked: str
     query: str = ""
     outcome: str = ""
     error: str = ""
@@ -92,14 +97,16 @@ class History:
     shown: tuple[Shown, ...] = ()
     gaps: tuple[tuple[float, float], ...] = ()
     """Between which times (epoch ms) records of work were deleted before they were read."""
+    callers: tuple[str, ...] = ()
+    """How the ids begin that callers gave who were there to the end: they have to be shown all their answers."""
     confirmed: frozenset[str] = frozenset()
     """Positions the producer was told: each of them has to stand in `queries`."""
 
     def only(self, queries: Iterable[Entry]) -> History:
         """The same with these queries alone, for one slice of a run; the rest of the log stays."""
         chosen = tuple(queries)
-        places = {entry.position for entry in chosen}
-        shown = tuple(s for s in self.shown if s.query in places)
+        asked, places = {entry.asked for entry in chosen}, {entry.position for entry in chosen}
+        shown = tuple(told for told in self.shown if told.asked in asked)
         return replace(self, queries=chosen, shown=shown, confirmed=self.confirmed & places)
 
 

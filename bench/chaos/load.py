@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,8 +25,8 @@ from infaas.bench.model import inputs
 from infaas.bus.settings import BusSettings
 from infaas.client import Client, Reply
 from infaas.host.process import Stop, run_service
-from infaas.schemas.errors import InfaasError, QueryTimeout
-from infaas.schemas.headers import CORRELATION
+from infaas.schemas.errors import InfaasError
+from infaas.schemas.headers import CLOUD_EVENT_ID
 
 APPLICATION = "chaos"
 FLOOR = 0.95
@@ -48,21 +49,14 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
-    def write(self, done: Future[Reply]) -> None:
-        """Notes one answer, or that none came."""
+    def write(self, asked: str, done: Future[Reply]) -> None:
+        """Notes one answer, or the error it ended in."""
         try:
             reply = done.result()
-        except QueryTimeout as error:
-            line = {"correlation": "?", "error": str(error)}
-        except InfaasError:  # it was never confirmed, and the caller knows
-            return
+        except InfaasError as error:
+            line = {"asked": asked, "error": error.code}
         else:
-            correlation = reply.headers.get(CORRELATION[0]) or b""
-            line = {
-                "correlation": correlation.decode() if isinstance(correlation, bytes) else correlation,
-                "query": reply.query_id,
-                "outcome": reply.outcome,
-            }
+            line = {"asked": asked, "query": reply.query_id, "outcome": reply.outcome}
         os.write(self._file, orjson.dumps(line) + b"\n")
 
     @staticmethod
@@ -94,6 +88,11 @@ class Load:
     def pid(self) -> int:
         """Its process id; 0 = it has ended."""
         return self._process.pid if self._process.poll() is None else 0
+
+    @property
+    def name(self) -> str:
+        """How the ids begin that it gives."""
+        return f"load-{self._process.pid}-"
 
     def step(self) -> bool:
         """Starts it again if it has ended; True if it had."""
@@ -133,7 +132,7 @@ class Load:
 def main(stop: Stop) -> None:
     """Asks at the rate it is told."""
     journal, random, x = Journal(Path(sys.argv[1])), Random(int(sys.argv[2])), inputs(ROWS)
-    rate = [0.0]
+    rate, name, count = [0.0], f"load-{os.getpid()}", 0
     threading.Thread(target=_listen, args=(rate, stop), daemon=True).start()
     with Client(BusSettings()) as client:
         due = time.monotonic()
@@ -147,12 +146,14 @@ def main(stop: Stop) -> None:
                 time.sleep(min(due - now, IDLE_S))
                 continue
             due = max(due + 1 / rate[0], now - 1.0)  # after a pause of its own it does not make up for all of it
-            (asked,) = random.choices([a for _, a in MIX], [share for share, _ in MIX])
+            asked = dict(random.choices([a for _, a in MIX], [share for share, _ in MIX])[0])
+            count += 1
             row = random.randrange(ROWS)
             with contextlib.suppress(InfaasError):
-                client.submit(
-                    APPLICATION, {"x": x[row : row + 1]}, timeout=PATIENCE_S, raise_for_outcome=False, **asked
-                ).add_done_callback(journal.write)
+                identity = f"{name}-{count}"
+                asked |= {"headers": {CLOUD_EVENT_ID: identity}, "timeout": PATIENCE_S, "raise_for_outcome": False}
+                future = client.submit(APPLICATION, {"x": x[row : row + 1]}, **asked)
+                future.add_done_callback(partial(journal.write, identity))
 
 
 def _listen(rate: list[float], stop: Stop) -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -186,7 +186,7 @@ class Stage:
     def history(self) -> History:
         """All that happened so far."""
         assert self.load is not None
-        return self.observer.history(Journal.read(self.load.journal))
+        return replace(self.observer.history(Journal.read(self.load.journal)), callers=(self.load.name,))
 
     def processes(self, role: str) -> list[int]:
         """Process ids of whom a fault hits."""

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from models import VALIDATION, classifier
 
+from infaas.bench.chaos.run import chaos
 from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
 from infaas.bus.span import SpanReader
@@ -126,3 +127,15 @@ def replies_on_topic(stack):
     finally:
         admin.close()
         reader.close()
+
+
+@pytest.mark.timeout(240)
+def test_a_slice_of_the_fault_matrix_loses_nothing_and_falsifies_nothing():
+    cells = chaos(seed=3, cells=("client/SIGKILL", "instance/SIGKILL", "router/SIGKILL"))
+    assert [cell.not_run for cell in cells] == ["", "", ""]
+    for cell in cells:
+        assert cell.findings.broken == {}, cell
+        assert cell.findings.queries > 500
+        assert cell.findings.commits > 20, "the checker has seen no commits"
+        assert cell.doubled_per_1000 <= 20
+        assert cell.recover_s is not None

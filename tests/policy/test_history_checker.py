@@ -30,9 +30,7 @@ def headers(**given):
 
 def query(n, **asked):
     value, _ = oip.encode_request(InferRequest({"x": np.full((1, 2), float(n), np.float32)}))
-    return Entry(
-        "queries", n % 2, n // 2, 1000.0 + 10 * n, value, None, {**headers(**asked), "correlation-id": b"c%d" % n}
-    )
+    return Entry("queries", n % 2, n // 2, 1000.0 + 10 * n, value, None, {**headers(**asked), "ce_id": b"c%d" % n})
 
 
 def reply(asked, at_ms, *, outcome="ok", output=None, variant=VARIANT, accuracy=0.9, met=True):
@@ -76,7 +74,7 @@ def with_reply(history, n, **more):
 
 
 def untold(history, n):
-    return dataclasses.replace(history, shown=tuple(s for s in history.shown if s.correlation != f"c{n}"))
+    return dataclasses.replace(history, shown=tuple(s for s in history.shown if s.asked != f"c{n}"))
 
 
 def lose(history, n):
@@ -92,8 +90,12 @@ def leave_unanswered(history, n):
 
 
 def tell_nothing(history, n):
-    shown = [s if i != n else Shown(s.correlation, error="timeout") for i, s in enumerate(history.shown)]
+    shown = [s if i != n else Shown(s.asked, error="timeout") for i, s in enumerate(history.shown)]
     return dataclasses.replace(history, shown=tuple(shown))
+
+
+def show_nothing(history, n):
+    return dataclasses.replace(untold(history, n), callers=("c",))
 
 
 def answer_wrongly(history, n):
@@ -109,7 +111,7 @@ def answer_by_an_unknown_variant(history, n):
 
 
 def show_somebody_elses(history, n):
-    shown = [s if i != n else dataclasses.replace(s, correlation="other") for i, s in enumerate(history.shown)]
+    shown = [s if i != n else dataclasses.replace(s, asked="other") for i, s in enumerate(history.shown)]
     return dataclasses.replace(history, shown=tuple(shown))
 
 
@@ -150,6 +152,7 @@ PLANTED = {
     show_what_nobody_said: {"lost", "passed", "wrong"},
     leave_unanswered: {"unanswered"},
     tell_nothing: {"unanswered"},
+    show_nothing: {"unanswered"},
     answer_wrongly: {"wrong"},
     answer_with_more_rows: {"wrong"},
     answer_by_an_unknown_variant: {"wrong"},
@@ -210,6 +213,13 @@ SOFT = {"application": "numbers", "latency_ms": 50, "min_accuracy": 0.8, "strict
 def test_what_is_allowed_is_no_finding(asked, change):
     history = dataclasses.replace(change(sound([asked]), 0), commits=())
     assert check(history, expected, **GROUPS) == Findings(queries=1)
+
+
+def test_a_caller_that_died_or_knows_that_it_was_not_confirmed_waits_for_nothing():
+    history = sound([{"application": "numbers"}])
+    died = dataclasses.replace(untold(history, 0), callers=("d",))
+    knows = dataclasses.replace(history, shown=(Shown("c0", error="delivery_failed"),), callers=("c",))
+    assert kinds(check(died, expected, **GROUPS)) == kinds(check(knows, expected, **GROUPS)) == set()
 
 
 def test_work_that_was_returned_may_be_committed():
