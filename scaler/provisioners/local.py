@@ -61,7 +61,7 @@ class LocalProvisioner:
             with contextlib.suppress(psutil.Error):
                 process.terminate()
                 if child is None:  # an earlier scaler's: ours is waited for below, or it stays a zombie
-                    _, left = psutil.wait_procs([process], timeout=STOP_S)
+                    _, left = psutil.wait_procs([process], timeout=MACHINE_STOP_S)
                     for survivor in left:
                         survivor.kill()
         if child is not None:

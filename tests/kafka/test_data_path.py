@@ -1,5 +1,6 @@
 """Query → router → instance → reply on real Kafka, with a real engine, while things die."""
 
+import contextlib
 import os
 import signal
 import time
@@ -93,6 +94,7 @@ def test_a_query_is_answered_in_its_form_with_all_that_a_caller_wants_to_know(ce
     assert back.outputs["y"].shape == (3, 2)
 
 
+HALF = b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":4}}]}'
 BAD = {
     "unknown application": (dict(application="nothing"), None, "rejected", "unknown_application"),
     "no scope at all": ({}, None, "rejected", "bad_header"),
@@ -103,7 +105,8 @@ BAD = {
     "no JSON": (dict(application="numbers"), b"hello", "failed", "bad_tensor"),
     "wrong shape": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}', "failed", "bad_tensor"),
     "wrong datatype": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP64","data":[1,2]}]}', "failed", "bad_tensor"),
-    "bytes that do not match": (dict(application="numbers", content=1), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1]}]}', "failed", "bad_tensor"),
+    "values that do not match": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1]}]}', "failed", "bad_tensor"),
+    "bytes that do not match": (dict(application="numbers", headers=[("inference-header-content-length", str(len(HALF)).encode())]), HALF + b"\0" * 4, "failed", "bad_tensor"),
     "refused by the engine": (dict(application="numbers"), b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[5000,2]}]}', "failed", "inference_failed"),
 }  # fmt: skip
 
@@ -166,6 +169,15 @@ def test_killed_and_frozen_instances_lose_nothing(cell):
         if i == 200:
             cell.until(lambda: len(cell.answers) > 20, "some answers")
             os.kill(child(cell, "w1").pid, signal.SIGKILL)
+        if i == 400:
+            cell.until(lambda: len(cell.answers) > 220, "answers after the kill")
+            frozen = psutil.Process(child(cell, "w1").pid)
+            frozen.suspend()
+            cell.until(lambda: frozen.status() == psutil.STATUS_STOPPED, "it stands still")
+    cell.until(lambda: cell.others[1].dispatched >= 600, "all dispatched while it stands still")
+    assert not {f"q{i}" for i in range(401, 600)} & set(cell.answers), "nobody answers what came after it was frozen"
+    with contextlib.suppress(psutil.NoSuchProcess):  # unless its supervisor was quicker
+        frozen.resume()
     cell.until(lambda: len(cell.answers) == 600, "all answers")
     assert {outcome(record) for records in cell.answers.values() for record in records} == {"ok"}
     assert sum(len(records) for records in cell.answers.values()) < 1200
