@@ -173,7 +173,7 @@ def test_killed_and_frozen_instances_lose_nothing(cell):
             cell.until(lambda: len(cell.answers) > 220, "answers after the kill")
             frozen = psutil.Process(child(cell, "w1").pid)
             frozen.suspend()
-            cell.until(lambda: frozen.status() == psutil.STATUS_STOPPED, "it stands still")
+            cell.until(lambda p=frozen: p.status() == psutil.STATUS_STOPPED, "it stands still")
     cell.until(lambda: cell.others[1].dispatched >= 600, "all dispatched while it stands still")
     assert not {f"q{i}" for i in range(401, 600)} & set(cell.answers), "nobody answers what came after it was frozen"
     with contextlib.suppress(psutil.NoSuchProcess):  # unless its supervisor was quicker

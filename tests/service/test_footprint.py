@@ -5,10 +5,12 @@ import sys
 
 import psutil
 import pytest
-from cell import VARIANT, Cell, doubling_model
+from cell import VARIANT, Cell, doubling_model, outcome
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
+from infaas.router.loop import Router
+from infaas.router.settings import RouterSettings
 from infaas.schemas.metadata import Owner
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
@@ -37,9 +39,12 @@ def test_an_instance_that_serves_onnx_is_small(settings, environment):
     cell.until(lambda: any(i.state == "active" for i in cell.table.view().instances.values()), "the instance")
     cell.assign([Owner(worker="w1", boot_id=one.boot_id, instance=0)] * 4)
     cell.until(lambda: any(i.taken == (0, 1, 2, 3) for i in cell.table.view().instances.values()), "its partitions")
+    cell.others.append(Router(settings=settings, own=RouterSettings()))
+    cell.send("q", application="numbers", latency_ms=60_000)
+    assert outcome(cell.answer("q")) == "ok"
     pid = one._running[VARIANT, 0].child.pid
     resident = psutil.Process(pid).memory_info().rss
-    one.close()
-    cell.others.clear()
+    for other in reversed(cell.others):
+        other.close()
     cell.close()
     assert resident < LIMIT_BYTES, f"{resident / 2**20:.0f} MiB"
