@@ -1,4 +1,4 @@
-"""Claim check: a value too large for its topic is stored in the repository, and the record carries its digest.
+"""Claim check, of queries and of replies: a value too large for its topic is stored, and the record carries its digest.
 
 Only a digest travels, never an address: a caller can't make a worker read from anywhere else.
 """
@@ -23,6 +23,7 @@ class ClaimCheck:
 
     def __init__(self, settings: BusSettings) -> None:
         self._limit = settings.max_query_bytes - ENVELOPE_BYTES
+        self._fetch_limit = settings.max_payload_bytes
         self._url = settings.payload_url
         self._store: Repository | None = None
 
@@ -40,11 +41,13 @@ class ClaimCheck:
         """The value that was sent.
 
         Raises:
+            BadHeader: if the reference is no text.
             ArtifactError: if the store has not got it, or not whole.
+            PayloadTooLarge: if it is larger than anybody may make us fetch.
         """
         if CLAIM_CHECK not in headers:
             return value
-        return self._repository().get(text(headers[CLAIM_CHECK], CLAIM_CHECK))
+        return self._repository().get(text(headers[CLAIM_CHECK], CLAIM_CHECK), limit_bytes=self._fetch_limit)
 
     def _repository(self) -> Repository:
         if self._store is None:

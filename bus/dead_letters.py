@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
+from traceback import format_exception
 
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
@@ -25,6 +26,7 @@ PREFIX = "__connect.errors."
 KEPT_VALUE_BYTES = 64 * 1024
 KEPT_BYTES = 1024  # of a key or a header
 KEPT_NAME = 256
+KEPT_MESSAGE, KEPT_TRACE = 2000, 8000
 KEPT_HEADERS = 64
 AGAIN_S, AGAIN_MAX_S = 0.1, 2.0
 
@@ -84,6 +86,13 @@ class Letter:
         )
 
 
+def _trace(cause: Exception | str) -> bytes | None:
+    """The end of the trace, where it was raised."""
+    if not isinstance(cause, Exception) or cause.__traceback__ is None:
+        return None
+    return "".join(format_exception(cause))[-KEPT_TRACE:].encode(errors="replace")
+
+
 class DeadLetters:
     """Writes dead letters through a service's outbox."""
 
@@ -129,11 +138,13 @@ class DeadLetters:
                 (PREFIX + "connector.name", self._service),
                 (PREFIX + "stage", stage),
                 (PREFIX + "exception.class.name", type(cause).__name__ if isinstance(cause, Exception) else "str"),
-                (PREFIX + "exception.message", str(cause)[:2000]),
+                (PREFIX + "exception.message", str(cause)[:KEPT_MESSAGE].encode(errors="replace")),
+                (PREFIX + "exception.stacktrace", _trace(cause)),
             ]
         )
         log.warning(
-            "dead letter", extra={"topic": topic, "partition": partition, "offset": offset, "cause": str(cause)[:2000]}
+            "dead letter",
+            extra={"topic": topic, "partition": partition, "offset": offset, "cause": str(cause)[:KEPT_MESSAGE]},
         )
         self._send(Letter(key, value, headers, errors), on_done, AGAIN_S)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import fsspec
 
-from infaas.schemas.errors import ArtifactError, BadInput, StorageFull
+from infaas.schemas.errors import ArtifactError, BadInput, PayloadTooLarge, StorageFull
 
 PREFIX = "sha256:"
 PART = "part-"
@@ -88,13 +88,21 @@ class Repository:
             raise ArtifactError(f"can't write to the repository {self.url}: {error}") from error
         return digest
 
-    def get(self, digest: str) -> bytes:
+    def get(self, digest: str, *, limit_bytes: int | None = None) -> bytes:
         """The content of a digest.
+
+        Args:
+            digest: its name.
+            limit_bytes: more is not read.
 
         Raises:
             ArtifactError: if it is not there, or not what its name says.
+            PayloadTooLarge: if it is larger than the limit.
         """
         try:
+            size = None if limit_bytes is None else self._fs.size(self._path(digest))
+            if limit_bytes is not None and size is not None and size > limit_bytes:
+                raise PayloadTooLarge(f"{digest} has {size} bytes, more than the {limit_bytes} that may be fetched")
             content: bytes = self._fs.cat_file(self._path(digest))
         except OSError as error:
             raise ArtifactError(f"{digest} is not in the repository {self.url} ({error})") from error

@@ -57,6 +57,8 @@ class BusSettings(BaseSettings):
     """Size limit of the query log a partition; -1 = none (time alone)."""
     session_timeout_ms: int = Field(default=6_000, ge=100)
     """Of the consumer groups. A stock broker refuses less than 6 s; the embedded one takes 1 s."""
+    max_payload_bytes: int = Field(default=256 * MIB, ge=64 * 1024)
+    """Largest value fetched for a claim check: it is held in an instance's memory."""
     payload_url: str | None = None
     """Where values above the limit are put (fsspec URL); None = under the repository."""
     kafka: Mapping[str, str] = Field(default_factory=dict)

@@ -1,26 +1,35 @@
 """The work queue of one instance: partitions it was told to own, from where the owner before it had committed.
 
 Only `assign()` is ever used in this group, so the group fences nobody: who owns a partition is decided in the metadata
-store, and a commit overwrites whatever was there. The commit's metadata string carries the poison mark.
+store, and a commit overwrites whatever was there. The commit's metadata string carries the poison mark. A commit is asked for
+and answered later, in `take` or `settle`: nothing here waits longer than it is told to for a broker that is away.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
 from infaas.bus.errors import translate
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
-from infaas.schemas.errors import InfaasError, OffsetLost
+from infaas.schemas.errors import InfaasError, KafkaUnavailable, OffsetLost, UnknownTopic
 from infaas.schemas.topics import WORK_GROUP
 
 log = logging.getLogger(__name__)
-ASK_TIMEOUT_S = 10.0
+ASK_TIMEOUT_S = 2.0
+"""Of a question: an instance has to say something more often than every five seconds."""
+SERVE_S = 0.005
+KEPT = 64
+
+Place = tuple[str, int]
+"""Topic and partition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +38,15 @@ class Commit:
 
     offset: int | None
     metadata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a commit of one partition."""
+
+    place: Place
+    offset: int
+    error: InfaasError | None = None
 
 
 class WorkQueue:
@@ -42,9 +60,19 @@ class WorkQueue:
 
     def __init__(self, settings: BusSettings, *, client_id: str, wait_ms: int = 10) -> None:
         group = settings.names.group(WORK_GROUP)
-        self._assigned: set[tuple[str, int]] = set()
-        self._errors: list[InfaasError] = []
-        self._consumer = Consumer(settings.consumer(client_id, group, reset="error", wait_ms=wait_ms), logger=log)
+        self._assigned: set[Place] = set()
+        self._known: dict[str, int] = {}
+        self._kept: deque[Message] = deque()
+        self._lost: set[Place] = set()
+        self._answers: list[Answer] = []
+        self._unanswered = 0
+        self._consumer = Consumer(
+            {
+                **settings.consumer(client_id, group, reset="error", wait_ms=wait_ms),
+                "on_commit": self._on_commit,
+            },
+            logger=log,
+        )
 
     def committed(self, topic: str, partitions: Iterable[int]) -> dict[int, Commit]:
         """What the group last committed for these partitions.
@@ -66,7 +94,7 @@ class WorkQueue:
         """The low watermark and the end of a partition, asked of the broker.
 
         Raises:
-            KafkaUnavailable: if it does not answer.
+            RetryableError: if it does not answer, or has no such partition yet.
         """
         where = TopicPartition(topic, partition)
         found = ask(
@@ -84,10 +112,23 @@ class WorkQueue:
             return -1
         return int(high) if high >= 0 else -1
 
+    def learn(self, topic: str, partition: int) -> None:
+        """Asks for a topic until it has the partition: an unknown one is otherwise found only after 0.6 s.
+
+        Raises:
+            UnknownTopic: there is no such partition yet.
+            KafkaUnavailable: if the broker does not answer.
+        """
+        if partition < self._known.get(topic, 0):
+            return
+        found = ask(lambda: self._consumer.list_topics(topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S)
+        self._known[topic] = len(found.topics[topic].partitions)
+        if partition >= self._known[topic]:
+            raise UnknownTopic(f"{topic} has {self._known[topic]} partitions, not yet a partition {partition}")
+
     def assign(self, topic: str, partition: int, offset: int) -> None:
         """Starts consuming a partition at an offset."""
-        if not self._assigned:  # an unknown topic is otherwise found only after 0.6 s
-            self._consumer.list_topics(topic, ASK_TIMEOUT_S)
+        self.learn(topic, partition)
         self._consumer.incremental_assign([TopicPartition(topic, partition, offset)])
         self._assigned.add((topic, partition))
 
@@ -95,50 +136,33 @@ class WorkQueue:
         """Stops consuming a partition; records of it that were not taken are dropped."""
         if (topic, partition) in self._assigned:
             self._assigned.discard((topic, partition))
+            self._lost.discard((topic, partition))
+            self._kept = deque(m for m in self._kept if (m.topic(), m.partition()) != (topic, partition))
             self._consumer.incremental_unassign([TopicPartition(topic, partition)])
 
     @property
-    def assigned(self) -> frozenset[tuple[str, int]]:
-        """Topic and partition of all that is consumed."""
+    def assigned(self) -> frozenset[Place]:
+        """All that is consumed."""
         return frozenset(self._assigned)
 
     def take(self, limit: int, timeout: float) -> list[Record]:
-        """What is there, waiting at most `timeout` s for the first record.
+        """What is there, waiting at most `timeout` s for the first record."""
+        if not self._kept:
+            self._poll(timeout)
+            if self._kept and limit > 1:
+                self._kept.extend(self._consumer.consume(limit - 1, 0))
+        taken = [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
+        return [record for record in map(self._record, taken) if record is not None]
+
+    def lost(self) -> frozenset[Place]:
+        """Assigned partitions whose position is not in the topic: nothing is read of them until they are assigned again."""
+        return frozenset(self._lost)
+
+    def commit(self, positions: Mapping[Place, tuple[int, str]], *, wait: bool) -> None:
+        """Asks to commit offset and metadata string of partitions; `answers` says what became of it.
 
         Raises:
-            OffsetLost: a partition's position is not in the topic.
-        """
-        message = self._consumer.poll(timeout)
-        if message is None:
-            return []
-        out = []
-        for one in [message, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [message]:
-            error = one.error()
-            if error is None:
-                if (one.topic(), one.partition()) in self._assigned:
-                    out.append(Record(one))
-            elif error.code() != KafkaError._PARTITION_EOF:
-                ours = translate(error, "consuming work")
-                log.warning("consuming work", extra={"error": str(ours)})
-                if isinstance(ours, OffsetLost):
-                    self._errors.append(ours)
-        if self._errors and not out:
-            raise self._errors.pop(0)
-        return out
-
-    def pause(self, topic: str, partitions: Iterable[int]) -> None:
-        """Fetches no more of these partitions for now."""
-        self._consumer.pause([TopicPartition(topic, p) for p in partitions])
-
-    def resume(self, topic: str, partitions: Iterable[int]) -> None:
-        """Fetches them again."""
-        self._consumer.resume([TopicPartition(topic, p) for p in partitions])
-
-    def commit(self, positions: Mapping[tuple[str, int], tuple[int, str]], *, wait: bool) -> None:
-        """Commits offset and metadata string of partitions.
-
-        Raises:
-            KafkaUnavailable: if `wait` and the broker does not confirm it.
+            KafkaUnavailable: if it can't be asked for, or `wait` and the broker does not confirm it in time.
         """
         if not positions:
             return
@@ -147,15 +171,59 @@ class WorkQueue:
             for (topic, partition), (offset, metadata) in positions.items()
         ]
         try:
-            result = self._consumer.commit(offsets=offsets, asynchronous=False) if wait else None
-            if not wait:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
+            self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             raise translate(error, "committing work") from error
-        for one in result or []:
-            if one.error is not None:
-                raise translate(one.error, f"committing {one.topic}-{one.partition}")
+        self._unanswered += 1
+        if wait:
+            self._await(positions)
+
+    def answers(self) -> list[Answer]:
+        """What has become of commits since this was last asked."""
+        out, self._answers = self._answers, []
+        return out
+
+    def settle(self, timeout: float) -> bool:
+        """Waits until every commit is answered; records that come meanwhile are kept for `take`."""
+        deadline = time.monotonic() + timeout
+        while self._unanswered and time.monotonic() < deadline:
+            self._poll(SERVE_S)
+        return not self._unanswered
 
     def close(self) -> None:
         """Stops consuming; commits nothing."""
         self._consumer.close()
+
+    def _await(self, positions: Mapping[Place, tuple[int, str]]) -> None:
+        begun = len(self._answers)
+        settled = self.settle(ASK_TIMEOUT_S)
+        refused = [a.error for a in self._answers[begun:] if a.place in positions and a.error is not None]
+        if refused:
+            raise refused[-1]
+        if not settled:
+            raise KafkaUnavailable(f"committing work: not confirmed in {ASK_TIMEOUT_S:g} s")
+
+    def _poll(self, timeout: float) -> None:
+        message = self._consumer.poll(timeout) if len(self._kept) < KEPT or timeout else None
+        if message is not None:
+            self._kept.append(message)
+
+    def _record(self, message: Message) -> Record | None:
+        partition = message.partition()
+        place = (message.topic() or "", -1 if partition is None else partition)
+        error = message.error()
+        if error is None:
+            return Record(message) if place in self._assigned else None
+        if error.code() != KafkaError._PARTITION_EOF:
+            ours = translate(error, "consuming work")
+            log.warning("consuming work", extra={"error": str(ours), "place": place})
+            if isinstance(ours, OffsetLost) and place in self._assigned:
+                self._lost.add(place)
+        return None
+
+    def _on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        self._unanswered -= 1
+        for place in offsets:
+            wrong = error or place.error
+            ours = None if wrong is None else translate(wrong, f"committing {place.topic}-{place.partition}")
+            self._answers.append(Answer((place.topic, place.partition), place.offset, ours))

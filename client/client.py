@@ -170,7 +170,7 @@ class Client:
         more: HeaderList = h.headers_of([(h.CONTENT_LENGTH, length), *(headers or {}).items()])
         wait = timeout if timeout is not None else _patience(objective)
         found = self._exchange.ask(self._queries, value=value, headers=[*asked, *claim, *more], timeout=wait)
-        return _then(found, raise_for_outcome=raise_for_outcome)
+        return _then(found, self._claims, raise_for_outcome=raise_for_outcome)
 
     def register(
         self,
@@ -282,13 +282,13 @@ def _patience(objective: Objective) -> float:
     return PATIENCE_S + wanted * (1.0 if objective.strict else h.LATE_LIMIT_FACTOR) / 1000.0
 
 
-def _then(found: Future[tuple[Record, float]], *, raise_for_outcome: bool) -> Future[Reply]:
+def _then(found: Future[tuple[Record, float]], claims: ClaimCheck, *, raise_for_outcome: bool) -> Future[Reply]:
     out: Future[Reply] = Future()
 
     def settle(done: Future[tuple[Record, float]]) -> None:
         try:
             record, latency_ms = done.result()
-            reply = Reply.of(record, latency_ms)
+            reply = Reply.of(record, latency_ms, claims.get(record.value, record.header_map))
             error = reply.error() if raise_for_outcome else None
         except Exception as failed:  # noqa: BLE001 - whatever it is, whoever waits is told
             out.set_exception(failed)

@@ -47,8 +47,13 @@ class Reply:
     headers: Mapping[str, bytes | str | None] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, record: Record, latency_ms: float) -> Reply:
+    def of(cls, record: Record, latency_ms: float, value: bytes | None = None) -> Reply:
         """Reads a record of the reply topic.
+
+        Args:
+            record: as it came.
+            latency_ms: by the caller's clock.
+            value: what its claim check stands for; None = there is none.
 
         Raises:
             BadInput: if it is none of ours.
@@ -62,8 +67,7 @@ class Reply:
         outputs: Mapping[str, Array] = {}
         identity, message = None, ""
         if outcome == "ok":
-            length = said(h.CONTENT_LENGTH)
-            response = oip.decode_response(record.value, int(length) if length else None)
+            response = oip.decode_response(record.value if value is None else value, h.content_length(found))
             outputs, identity = response.outputs, response.id
         else:
             message = _error(record.value)

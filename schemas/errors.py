@@ -18,6 +18,7 @@ InfaasError
     ├── Rejected                no variant can meet the objective; carries code and suggestion
     ├── Expired                 the deadline passed before it was answered
     ├── InferenceFailed         the engine refused or failed this query
+    ├── EngineLost              the engine runs nothing any more; the process must restart
     ├── PayloadTooLarge         a record above the topic's limit
     ├── NotAllowed              the broker knows who asks and does not let them
     ├── KafkaRefused            the broker or its client refuses the call as it is
@@ -148,6 +149,12 @@ class InferenceFailed(PermanentError):
     """The engine refused or failed this query."""
 
     code = "inference_failed"
+
+
+class EngineLost(PermanentError):
+    """The engine runs nothing any more: the process ends and its supervisor starts it again."""
+
+    code = "engine_lost"
 
 
 class PayloadTooLarge(PermanentError):

@@ -11,7 +11,6 @@ Source: https://kserve.github.io/website (Open Inference Protocol v2, binary ten
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -20,8 +19,8 @@ from typing import Any
 import numpy as np
 import orjson
 
-from infaas.schemas.errors import BadHeader, BadTensor
-from infaas.schemas.headers import CONTENT_LENGTH, text
+from infaas.schemas.errors import BadTensor
+from infaas.schemas.headers import CONTENT_LENGTH
 
 Array = np.ndarray[Any, Any]
 DATATYPES: Mapping[str, np.dtype[Any]] = {
@@ -42,7 +41,6 @@ _NAMES = {dtype: name for name, dtype in DATATYPES.items()}
 _MAX_RANK = 16
 _MAX_SIDE = 2**31 - 1
 """Of an axis: beyond it no tensor fits a record, and a product of few such axes still is a number numpy can count with."""
-_LENGTH = re.compile(r"[0-9]{1,12}")
 _NUMBERS = frozenset({int, float, bool})
 _MAX_MESSAGE = 2000
 _WHOLE = frozenset({int})
@@ -81,20 +79,6 @@ def datatype_of(array: Array) -> str:
     if name is None:
         raise BadTensor("datatype", "one of " + ", ".join(DATATYPES), str(array.dtype))
     return name
-
-
-def json_length(headers: Mapping[str, bytes | str | None]) -> int | None:
-    """The length of the JSON part as a record's headers say it; None = the whole value is JSON.
-
-    Raises:
-        BadHeader: if it is no decimal number.
-    """
-    if CONTENT_LENGTH not in headers:
-        return None
-    found = text(headers[CONTENT_LENGTH], CONTENT_LENGTH)
-    if not _LENGTH.fullmatch(found):
-        raise BadHeader(CONTENT_LENGTH, "a length in bytes, in decimal digits", found)
-    return int(found)
 
 
 def decode_request(value: bytes, json_length: int | None = None) -> InferRequest:

@@ -10,7 +10,11 @@ from infaas.workers.poison import Start
 
 @dataclass(slots=True)
 class Partition:
-    """State of one topic's partition in one instance."""
+    """State of one topic's partition in one instance, for as long as it is owned from one start on.
+
+    A record belongs to the object it was taken under: what is confirmed after the partition was begun again, at other offsets,
+    changes nothing there.
+    """
 
     topic: str
     partition: int
@@ -19,7 +23,10 @@ class Partition:
     begin: int
     """Where this owner began: `start.deaths` are those of the record there."""
     offline: bool = False
-    releasing: bool = False
+    in_hand: int = 0
+    """Records taken, and neither done nor left to the next owner."""
+    release_by: float | None = None
+    """Monotonic s; None = it is not being released."""
 
     @property
     def place(self) -> tuple[str, int]:
@@ -29,3 +36,17 @@ class Partition:
     def alone(self, offset: int) -> bool:
         """Whether this record has to run by itself, with a mark."""
         return offset < self.start.alone_until
+
+    def add(self, offset: int) -> None:
+        """A record was taken."""
+        self.progress.add(offset)
+        self.in_hand += 1
+
+    def done(self, offset: int) -> None:
+        """It has its confirmed reply or dead letter; said once a record."""
+        self.progress.done(offset)
+        self.in_hand -= 1
+
+    def leave(self) -> None:
+        """A record that was not begun is left to the next owner."""
+        self.in_hand -= 1

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from infaas.bus.claim_check import ClaimCheck
+from infaas.bus.dead_letters import DeadLetters
+from infaas.bus.outbox import Outbox
+from infaas.bus.replies import ReplySender
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
-from infaas.host.channel import child_channel, tell
-from infaas.host.messages import Failed, Serve, Stopped
+from infaas.bus.workqueue import WorkQueue
+from infaas.engines import Engine, engine
+from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.messages import Failed, Message, Serve, Stopped, ToChild
 from infaas.host.process import Stop, run_service
-from infaas.schemas.errors import InfaasError, ProducerFatal
+from infaas.schemas.errors import ConfigurationError, InfaasError, ProducerFatal
+from infaas.workers.answers import Answers
+from infaas.workers.batch import Runner
+from infaas.workers.calibration import calibrate
+from infaas.workers.counters import Counters
 from infaas.workers.instance import Instance
+from infaas.workers.partitions import Partitions
+from infaas.workers.replies import Replies
+from infaas.workers.voice import Voice
 
 START_S = 10.0
+CALIBRATE_S = 10.0
+OFFLINE_WAIT_MS = 500  # nobody waits for offline work, and a fetch that waits costs the broker nothing
 
 
 def main(stop: Stop) -> None:
@@ -22,26 +39,87 @@ def main(stop: Stop) -> None:
     order = inbox.wait(START_S)
     if not isinstance(order, Serve):
         return
-    variant = order.variant
-    instance = Instance(
-        settings=BusSettings(),
-        variant=variant,
-        worker=order.worker,
-        number=order.instance,
-        inbox=inbox,
-        descriptor=descriptor,
-    )
+    say = partial(tell, descriptor)
+    settings = BusSettings()
     try:
-        assert variant.artifact_digest is not None
-        instance.load(Repository(order.repository_url).fetch(variant.artifact_digest, Path(order.cache_dir)))
+        loaded = load(order)
+        instance = compose(settings, order, inbox, say, loaded)
         while not (stop or inbox.closed or instance.stopping):
             instance.step()
         instance.close()
+        loaded.close()
     except InfaasError as error:
         outside = error.retryable or isinstance(error, ProducerFatal)  # another process has another producer
-        tell(descriptor, Failed(reason=str(error), code=error.code, retryable=outside))
+        say(Failed(reason=str(error), code=error.code, retryable=outside))
         raise
-    tell(descriptor, Stopped())
+    say(Stopped())
+
+
+def load(order: Serve) -> Engine:
+    """The engine of a variant, with its artifact.
+
+    Raises:
+        InfaasError: it can't be loaded here.
+    """
+    variant = order.variant
+    if variant.artifact_digest is None:
+        raise ConfigurationError(f"{variant.variant} has no artifact: it is not built")
+    loaded = engine(variant.recipe.engine)
+    path = Repository(order.repository_url).fetch(variant.artifact_digest, Path(order.cache_dir))
+    loaded.load(path, platform=variant.recipe.platform, cores=variant.recipe.cores)
+    return loaded
+
+
+def compose(
+    settings: BusSettings, order: Serve, inbox: Inbox[ToChild], say: Callable[[Message], None], loaded: Engine
+) -> Instance:
+    """Puts an instance together and warms it up.
+
+    Raises:
+        InfaasError: it can't serve.
+    """
+    variant, worker = order.variant, order.worker
+    profile = variant.profile
+    if profile is None:
+        raise ConfigurationError(f"{variant.variant} has no profile: it is not measured")
+    name = f"{worker}-{variant.variant}-{order.instance}"
+    runner = Runner(loaded, variant.contract)
+    runner.probe()
+    outbox = Outbox(settings, client_id=name)
+    calibrate(outbox, settings, worker=worker, timeout=CALIBRATE_S)
+    dead_letters = DeadLetters(outbox, settings, service="instance")
+    claims, counters = ClaimCheck(settings), Counters()
+
+    def lost(topic: str, partition: int, offset: int) -> None:
+        cause = (
+            f"the broker has lost records: {topic}-{partition} ends before {offset}, and is read again from its start"
+        )
+        where = (topic, partition, offset)
+        dead_letters.put_raw(key=None, value=None, headers=[], where=where, stage="truncated", cause=cause)
+
+    return Instance(
+        contract=variant.contract,
+        profile=profile,
+        inbox=inbox,
+        voice=Voice(say),
+        outbox=outbox,
+        partitions=Partitions(
+            online=WorkQueue(settings, client_id=name),
+            offline=WorkQueue(settings, client_id=f"{name}-offline", wait_ms=OFFLINE_WAIT_MS),
+            topics=(settings.names.work(variant.variant), settings.names.offline(variant.variant)),
+            worker=worker,
+            on_lost=lost,
+        ),
+        runner=runner,
+        answers=Answers(
+            replies=Replies(variant, profile, worker, claims),
+            sender=ReplySender(outbox, settings, dead_letters=dead_letters),
+            dead_letters=dead_letters,
+            counters=counters,
+        ),
+        claims=claims,
+        counters=counters,
+    )
 
 
 if __name__ == "__main__":

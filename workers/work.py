@@ -1,125 +1,96 @@
-"""One query on its way through an instance, and the replies it can end in."""
+"""One query on its way through an instance."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from infaas.bus.record import Record
-from infaas.bus.replies import Reply
-from infaas.policy.capacity import capacity
 from infaas.schemas import headers as h
 from infaas.schemas import oip
-from infaas.schemas.errors import InfaasError
-from infaas.schemas.headers import Outcome, Travel
-from infaas.schemas.metadata import Variant
-from infaas.schemas.oip import Array, InferRequest, InferResponse
+from infaas.schemas.contract import Contract
+from infaas.schemas.errors import BadHeader, BadTensor, InfaasError
+from infaas.schemas.headers import ReplyAddress, Travel
+from infaas.schemas.names import query_id
+from infaas.schemas.oip import InferRequest
+from infaas.workers.partition import Partition
 
-HOUR_S = 3600.0
+_ASKED = frozenset({*h.SCOPES.values(), *h.OBJECTIVE_NAMES})
+_PREFIX = "infaas-"
 
 
 @dataclass(slots=True)
 class Work:
     """A taken record, with what travelled and, once decoded, its request."""
 
+    part: Partition
     record: Record
     travel: Travel
     request: InferRequest | None = None
     rows: int = 1
 
     @classmethod
-    def of(cls, record: Record) -> Work:
+    def of(cls, part: Partition, record: Record) -> Work:
         """Reads what travelled.
 
         Raises:
             BadHeader: if the headers are not the router's.
         """
-        return cls(record, h.parse_travel(record.header_map))
+        return cls(part, record, h.parse_travel(record.header_map))
 
-    def json_length(self) -> int | None:
-        """Length of the JSON part, if the body has binary tensors.
+    @classmethod
+    def salvaged(cls, part: Partition, record: Record) -> Work:
+        """What can still be said of a record whose headers can't be read as a whole: enough to answer that it failed."""
+        found: Mapping[str, bytes | str | None] = {}
+        with suppress(Exception):
+            found = record.header_map
+        name, topic, partition = "", None, None
+        with suppress(InfaasError):
+            name = h.text(found.get(h.QUERY_ID), h.QUERY_ID)
+        with suppress(InfaasError, ValueError):
+            topic = h.text(found.get(h.REPLY_TOPIC), h.REPLY_TOPIC) or None
+            partition = int(h.text(found.get(h.REPLY_PARTITION), h.REPLY_PARTITION))
+        name = name or query_id(record.topic, record.partition, record.offset)
+        return cls(part, record, Travel(name, record.timestamp_ms, reply=ReplyAddress(topic, partition)))
+
+    @property
+    def headers(self) -> Mapping[str, bytes | str | None]:
+        """The record's; empty if they can't be read."""
+        try:
+            return self.record.header_map
+        except Exception:  # noqa: BLE001 - whatever the client raises of a name that is no text
+            return {}
+
+    @property
+    def alone(self) -> bool:
+        """Whether it has to run by itself, with a mark."""
+        return self.part.alone(self.record.offset)
+
+    @property
+    def offline(self) -> bool:
+        """No caller waits for it."""
+        return self.part.offline
+
+    def decode(self, value: bytes, contract: Contract) -> None:
+        """Reads the body and compares it with the contract.
 
         Raises:
-            BadHeader: if it is no number.
+            BadInput: naming the field, header or parameter.
         """
-        return h.content_length(self.record.header_map)
+        request = oip.decode_request(value, h.content_length(self.headers))
+        if h.has_scope({name.lower(): value for name, value in self.headers.items()}):
+            _refuse_objectives(request.parameters)
+        rows = contract.check_inputs(request.inputs)
+        known = {spec.name for spec in contract.outputs}
+        if not set(request.outputs) <= known:
+            raise BadTensor("outputs", f"names among {sorted(known)}", list(request.outputs))
+        self.request, self.rows = request, rows
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """How a query's batch went."""
-
-    batch_size: int
-    inference_ms: float
-    queue_ms: float
-    done_ms: float
-
-
-class Replies:
-    """Makes the replies of one instance."""
-
-    def __init__(self, variant: Variant, worker: str) -> None:
-        self._variant, self._worker = variant, worker
-        self._accuracy = variant.profile.accuracy if variant.profile else 0.0
-
-    def ok(self, work: Work, outputs: dict[str, Array], ran: Ran) -> Reply:
-        """The answer, in the query's form."""
-        request = work.request
-        assert request is not None
-        response = InferResponse(self._variant.variant, outputs, id=request.id)
-        value, length = oip.encode_response(response, binary=request.binary)
-        met = ran.done_ms <= work.travel.deadline_ms and not work.travel.mark
-        more = [
-            (h.BATCH_SIZE, ran.batch_size),
-            (h.INFERENCE_MS, f"{ran.inference_ms:.3f}"),
-            (h.QUEUE_MS, f"{ran.queue_ms:.3f}"),
-            (h.COST, f"{self._cost(work.travel):.10f}"),
-            (h.OBJECTIVE_MET, met),
-            (h.REASON, work.travel.mark or None),
-            (h.CONTENT_LENGTH, length),
-        ]
-        return self._reply(work, "ok", value, more)
-
-    def expired(self, work: Work, now_ms: float) -> Reply:
-        """Nobody waits for it any more."""
-        late = now_ms - work.travel.drop_after_ms
-        value = oip.encode_error(
-            "expired", f"the deadline passed {late:.1f} ms ago, in the queue of {self._variant.variant}"
-        )
-        return self._reply(work, "expired", value, [(h.REASON, "expired")])
-
-    def failed(self, work: Work, error: InfaasError | str, code: str | None = None) -> Reply:
-        """This query can't be answered."""
-        reason = code or (error.code if isinstance(error, InfaasError) else "failed")
-        value = oip.encode_error(reason, str(error), field=getattr(error, "field", None))
-        return self._reply(work, "failed", value, [(h.REASON, reason)])
-
-    def _reply(self, work: Work, outcome: Outcome, value: bytes, more: list[tuple[str, object]]) -> Reply:
-        found = work.record.header_map
-        correlation = h.correlation_id(found)
-        out = h.headers_of(
-            [
-                (h.OUTCOME, outcome),
-                (h.QUERY_ID, work.travel.query_id),
-                (h.SERVED_ARCHITECTURE, self._variant.architecture),
-                (h.SERVED_VARIANT, self._variant.variant),
-                (h.WORKER, self._worker),
-                (h.ACCURACY, f"{self._accuracy:.6f}"),
-                *more,
-                *h.echoed(found),
-                *([correlation] if correlation else []),
-            ]
-        )
-        travel = work.travel
-        return Reply(
-            travel.query_id, travel.reply, value, out, deadline_ms=travel.deadline_ms, until_ms=travel.drop_after_ms
-        )
-
-    def _cost(self, travel: Travel) -> float:
-        """USD: C_v / Q_v(L), at the catalogue price."""
-        profile, price = self._variant.profile, self._variant.cost_per_hour
-        if profile is None or price is None:
-            return 0.0
-        span = travel.deadline_ms - travel.appended_ms
-        rate = capacity(profile, None if math.isinf(span) else span) or capacity(profile, None)
-        return price / HOUR_S / rate
+def _refuse_objectives(parameters: Mapping[str, object]) -> None:
+    """Nothing that is meant is ignored: objectives stand in the headers or in the body, not in both."""
+    for name, value in parameters.items():
+        header = _PREFIX + name.removeprefix(_PREFIX).replace("_", "-")
+        if header in _ASKED and value is not None and value != "":
+            raise BadHeader(f"parameters.{name}", f"the header {header}, as the headers say what is asked for", value)

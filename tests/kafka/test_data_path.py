@@ -19,6 +19,7 @@ from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.schemas import oip
 from infaas.schemas.metadata import Owner
+from infaas.schemas.topics import DEAD_LETTERS
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 
@@ -121,6 +122,36 @@ def test_bad_input_gets_an_answer_that_names_it_and_the_service_goes_on(cell):
         assert (outcome(record), reason(record)) == (expected, code), (name, record.value)
     cell.send("good", application="numbers")
     assert outcome(cell.answer("good")) == "ok"
+
+
+MALFORMED = {
+    "a list for a datatype": (b'{"inputs":[{"name":"x","shape":[1,2],"datatype":[],"data":[1,2]}]}', None, "bad_tensor"),
+    "an axis nobody can count": (b'{"inputs":[{"name":"x","shape":[0,10000000000000000000],"datatype":"FP32","data":[]}]}', None, "bad_tensor"),
+    "no decimal length": (None, [("inference-header-content-length", "\u00b2".encode())], "bad_header"),
+    "objectives twice": (b'{"parameters":{"min-accuracy":0.9},"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}', None, "bad_header"),
+}  # fmt: skip
+
+
+def test_malformed_bodies_fail_alone_and_the_instance_lives_on(cell):
+    """Each of the first three took an instance down, then the next one, then the application."""
+    one = supervisor(cell)
+    serve(cell, one)
+    router(cell)
+    pid = child(cell, "w1").pid
+    for name, (body, headers, _) in MALFORMED.items():
+        cell.send(name, body=body, headers=headers, application="numbers", latency_ms=30_000)
+        cell.send(f"beside {name}", application="numbers", latency_ms=30_000)
+    for name, (_, _, code) in MALFORMED.items():
+        record = cell.answer(name)
+        assert (outcome(record), reason(record)) == ("failed", code), (name, record.value)
+        assert outcome(cell.answer(f"beside {name}")) == "ok"
+    assert child(cell, "w1").pid == pid
+    admin = Admin(cell.settings, client_id="look")
+    letters = cell.settings.names.of(DEAD_LETTERS)
+    cell.until(
+        lambda: sum(end for _, end in admin.watermarks({letters: 1}).values()) == len(MALFORMED), "the dead letters"
+    )
+    admin.close()
 
 
 def test_a_forbidden_reply_address_is_answered_on_the_default_topic(cell):
