@@ -125,6 +125,7 @@ class Intake:
         """What was lost was told, confirmed: it counts as done."""
         part = self._parts.get((gap.topic, gap.partition))
         if part is not None and not gap.cut:  # what was cut off was done before, and its offsets are given out again
+            part.done(gap.first)
             part.done(gap.last)
 
     def holds(self, record: Record) -> bool:
@@ -245,7 +246,9 @@ class Intake:
         self._assign(self._consumer, [TopicPartition(topic, partition, part.taken)])
 
     def _skip(self, part: Progress, gap: Gap) -> None:
-        part.add(gap.last)
+        """Goes on behind a gap; its ends stand for all of it, so that no commit passes its first offset before it was told."""
+        for offset in sorted({gap.first, gap.last}):
+            part.add(offset)
         self.gaps.append(gap)
 
     @staticmethod
