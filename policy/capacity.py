@@ -25,10 +25,10 @@ def usable_rate(profile: Profile, latency_ms: float | None) -> float:
     for point in profile.points:
         if (1.0 if point.batch == 1 else MISSED_BATCH) * point.p99_ms > latency_ms:
             continue
-        each_ms = point.p50_ms / point.batch
+        each_ms = 1000.0 / point.rate
         left_ms = latency_ms - point.p99_ms
         if left_ms > 0:
-            best = max(best, 1000.0 / each_ms * left_ms / (left_ms + TAIL * each_ms))
+            best = max(best, point.rate * left_ms / (left_ms + TAIL * each_ms))
     return best
 
 
@@ -50,7 +50,6 @@ def _best(profile: Profile, objective_ms: float | None) -> tuple[int, float]:
     best = (0, 0.0)
     for point in profile.points:
         weight = 1.0 if point.batch == 1 else MISSED_BATCH
-        rate = point.batch / point.p50_ms * 1000.0
-        if weight * point.p99_ms <= limit and rate > best[1]:
-            best = (point.batch, rate)
+        if weight * point.p99_ms <= limit and point.rate > best[1]:
+            best = (point.batch, point.rate)
     return best

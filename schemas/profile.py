@@ -17,6 +17,13 @@ class BatchPoint(BaseModel):
     p50_ms: float = Field(gt=0)
     p99_ms: float = Field(gt=0)
     samples: int = 0
+    given_rate: float | None = Field(default=None, gt=0)
+    """Queries/s, where they are given: an instance that works on several batches at once takes more than its latency says."""
+
+    @property
+    def rate(self) -> float:
+        """Queries/s of one instance at full use."""
+        return self.given_rate or self.batch / self.p50_ms * 1000.0
 
 
 class Profile(BaseModel):
