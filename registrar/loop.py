@@ -15,22 +15,21 @@ import logging
 import time
 
 from infaas.bus.admin import Admin
-from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
-from infaas.bus.telemetry import TelemetryReader
 from infaas.registrar.fold import fold
 from infaas.registrar.handler import Handler
 from infaas.registrar.ledger import Ledger
 from infaas.registrar.settings import RegistrarSettings
 from infaas.schemas.errors import InfaasError, PayloadTooLarge
 from infaas.schemas.metadata import Variant
-from infaas.store.leadership import Leadership
-from infaas.store.table import Table
+from infaas.store.candidate import Candidate
+from infaas.store.lane import Lane
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 IDLE_S = 0.02
 LOOK_EVERY_S = 1.0
+TOPICS_S = 60.0
 
 
 class Registrar:
@@ -43,17 +42,16 @@ class Registrar:
 
     def __init__(self, *, settings: BusSettings, own: RegistrarSettings) -> None:
         self._names = settings.names
-        self._outbox = Outbox(settings, client_id=own.name)
-        self._table = Table(settings, client_id=own.name)
-        self._telemetry = TelemetryReader(settings, client_id=own.name)
+        self._candidate = Candidate(settings, role="registrar", name=own.name)
+        self.leadership, self._outbox = self._candidate.leadership, self._candidate.outbox
         self._admin = Admin(settings, client_id=own.name)
-        self.leadership = Leadership(settings, role="registrar", table=self._table, outbox=self._outbox)
+        self._topics_lane = Lane("topics", deadline_s=TOPICS_S)
         self._ledger = Ledger(settings, leadership=self.leadership, outbox=self._outbox)
         self._handler = Handler(settings, own=own, outbox=self._outbox, ledger=self._ledger)
         self._topics: frozenset[str] = frozenset()
-        self._topics_until = self._next_look = 0.0
+        """As they were when last asked for; a name that is not there is made before its variant is ready."""
+        self._next_topics = self._next_look = 0.0
         self._folded = -1
-        self._table.open()
 
     def step(self) -> None:
         """One iteration of the loop.
@@ -61,16 +59,14 @@ class Registrar:
         Raises:
             ProducerFatal: the process has to start anew.
         """
-        self._table.poll(IDLE_S)
-        self._outbox.poll(0)
-        for report, _ in self._telemetry.poll(0):
-            self.leadership.observe(report)
-        self.leadership.step()
-        if not self.leadership.is_leader:
+        self._candidate.step(IDLE_S)
+        if not self._candidate.leads:
             self._handler.drop()
+            self._topics = frozenset()  # another makes and deletes them now
             return
-        view = self._table.view()
+        view = self._candidate.view
         try:
+            self._topics_lane.step(self.leadership.epoch)
             if self._ledger.seen(view):
                 self._fold(view)
             self._handler.step(view)
@@ -82,11 +78,10 @@ class Registrar:
     def close(self) -> None:
         """Resigns, so that a standby need not wait; the command in hand comes again."""
         self._handler.drop()
-        self.leadership.resign()
-        self._outbox.close()
-        self._table.close()
-        self._telemetry.close()
-        self._admin.close()
+        ended = self._topics_lane.close()
+        self._candidate.close()
+        if ended:
+            self._admin.close()
 
     def _fold(self, view: View) -> None:
         now = time.monotonic()
@@ -94,19 +89,40 @@ class Registrar:
             return
         self._next_look = now + LOOK_EVERY_S
         changes = fold(view, topic_gone=self._topic_gone)
+        missing = [
+            r.variant for r in changes.records if isinstance(r, Variant) and r.state == "ready" and not self._has_topics(r.variant)
+        ]  # fmt: skip
+        self._see_to_topics(missing, retired=any(v.state == "retired" for v in view.variants.values()), now=now)
         for record in changes.records:
-            if isinstance(record, Variant) and record.state == "ready":
-                self._admin.ensure_variant_topics(record.variant)  # before a router can send to it
+            if isinstance(record, Variant) and record.variant in missing:
+                continue  # its topics come first: a router could send to it
             try:
                 self._ledger.write(record, view=view)
             except PayloadTooLarge as error:  # of before there were limits: it stays as it is, and stops nobody else
                 log.error("a record is too large", extra={"key": record.key, "error": str(error)})  # noqa: TRY400
         for key in changes.deleted:
             self._ledger.delete(key)
-        self._folded = view.offset
+        self._folded = -1 if missing else view.offset
+
+    def _see_to_topics(self, missing: list[str], *, retired: bool, now: float) -> None:
+        """Makes what is missing, and looks what is gone, beside the loop."""
+        if self._topics_lane.busy or not (missing or (retired and now >= self._next_topics)):
+            return
+        self._next_topics = now + LOOK_EVERY_S
+
+        def see() -> frozenset[str]:
+            for variant in missing:
+                self._admin.ensure_variant_topics(variant)
+            return frozenset(self._admin.topics())
+
+        self._topics_lane.start("topics", see, self._seen, epoch=self.leadership.epoch)
+
+    def _seen(self, topics: frozenset[str]) -> None:
+        self._topics, self._folded = topics, -1
+
+    def _has_topics(self, variant: str) -> bool:
+        return self._topics >= {self._names.work(variant), self._names.offline(variant)}
 
     def _topic_gone(self, variant: str) -> bool:
-        now = time.monotonic()
-        if now >= self._topics_until:
-            self._topics, self._topics_until = frozenset(self._admin.topics()), now + LOOK_EVERY_S
-        return not self._topics & {self._names.work(variant), self._names.offline(variant)}
+        """Only once the topics were looked at: nothing seen is not gone."""
+        return bool(self._topics) and not self._topics & {self._names.work(variant), self._names.offline(variant)}
