@@ -23,9 +23,9 @@ demo: $(STAMP)   ## model-less serving on a real Kafka with real models, under 5
 test: $(STAMP)   ## every test, on real Kafka
 	$(BIN)/python -m pytest
 
-test-torch: $(STAMP)
+test-torch: $(STAMP)  ## the torch engine on PyTorch, which is fetched for it (about 5 GB)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[torch]'
-	$(BIN)/python -m pytest -m torch
+	$(BIN)/python -m pytest -m torch tests/torch
 
 check: $(STAMP)  ## ruff, mypy, import-linter
 	$(BIN)/ruff format --check .

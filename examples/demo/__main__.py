@@ -21,7 +21,7 @@ from infaas.cli.stack import Shape, Stack
 from infaas.cli.tables import replies_table, variants_table
 from infaas.client import Client, Reply
 from infaas.examples.demo import decided, report
-from infaas.examples.demo.ramp import Ramp
+from infaas.examples.demo.ramp import WHOLE_S, Ramp
 from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
 from infaas.policy.capacity import capacity, usable_rate
@@ -32,6 +32,7 @@ from infaas.schemas.metadata import SERVABLE, Variant
 
 APPLICATION = "digits"
 MAX_BATCH = 16
+SHORT_MODELS, SHORT_BATCH = frozenset({"logistic", "svc"}), 4
 QUICK_MS, EXACT_MS = 150.0, 60.0
 PEAK = 0.97  # of what one instance takes: with the slack of 1.05 it needs a second
 REPORT = Path("demo-report")
@@ -44,12 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--chaos", action="store_true", help="kill an instance and the router with SIGKILL during the ramp"
     )
     parser.add_argument("--report", type=Path, default=REPORT, help="folder for the report")
+    parser.add_argument(
+        "--seconds", type=float, default=WHOLE_S, help=f"how long the load lasts; below {WHOLE_S:g} two models will do"
+    )
     asked = parser.parse_args(arguments)
+    if asked.seconds <= 0:
+        parser.error("--seconds has to be above 0")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # also where a shell has made us ignore SIGINT
     folder = Path(tempfile.mkdtemp(prefix="infaas-demo-"))
     begun = time.monotonic()
     try:
-        return _run(folder, chaos=asked.chaos, target=asked.report, begun=begun)
+        return _run(folder, chaos=asked.chaos, seconds=asked.seconds, target=asked.report, begun=begun)
     except InfaasError as error:
         complain(f"error ({error.code}): {error}")
         return 1
@@ -60,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
+def _run(folder: Path, *, chaos: bool, seconds: float, target: Path, begun: float) -> int:
     _phase("1. Train four classifiers on scikit-learn's handwritten digits, and export them to ONNX")
     digits = prepare(progress)
     _phase("2. Start Apache Kafka, registrar, scaler, router and two workers: what `infaas up` does")
@@ -73,16 +79,16 @@ def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
         extra={"INFAAS_WORKER_CACHE_DIR": str(folder / "cache")},
     )
     with stack, Client(stack.settings, repository_url=stack.repository_url) as client:
-        variants = _register(client, stack, digits)
+        variants = _register(client, stack, digits, short=seconds < WHOLE_S)
         kinds = _kinds(variants)
         _ask(client, digits, variants, kinds)
-        _phase("5. A load that rises and falls, Poisson, for a minute; the scaler starts and stops what it takes")
+        _phase("5. A load that rises and falls, Poisson; the scaler starts and stops what it takes")
         for kind in kinds:
             progress(
                 f"{kind.name}: up to {kind.peak:.0f} queries/s, "
                 + ", ".join(f"{k} {v:.4g}" for k, v in kind.asked.items() if k != "application")
             )
-        ramp = Ramp(client=client, stack=stack, digits=digits, kinds=kinds, chaos=chaos)
+        ramp = Ramp(client=client, stack=stack, digits=digits, kinds=kinds, chaos=chaos, seconds=seconds)
         began_ms = time.time() * 1000.0
         ramp.run()
         steps = decided.by_scaler(decided.read(client.settings), began_ms)
@@ -101,7 +107,7 @@ def _run(folder: Path, *, chaos: bool, target: Path, begun: float) -> int:
     return 1 if wrong or found["lost"] else 0
 
 
-def _register(client: Client, stack: Stack, digits: Digits) -> list[Variant]:
+def _register(client: Client, stack: Stack, digits: Digits, *, short: bool) -> list[Variant]:
     _phase("3. Register them under one application: variants are made, checked and measured")
     registered = [
         client.register(
@@ -110,9 +116,11 @@ def _register(client: Client, stack: Stack, digits: Digits) -> list[Variant]:
             model=path,
             validation_set=digits.validation_set,
             labels=LABELS,
-            max_batch=MAX_BATCH,
+            max_batch=SHORT_BATCH if short else MAX_BATCH,
+            cores=(1,) if short else None,
         )
         for name, path in digits.models.items()
+        if not short or name in SHORT_MODELS
     ]
     variants = watch(client.settings, registered, timeout=600.0)
     stack.step()

@@ -28,6 +28,7 @@ from infaas.schemas.metadata import SERVING
 from infaas.schemas.reports import Tick
 
 RISE_S, HOLD_S, FALL_S = 25.0, 15.0, 20.0
+WHOLE_S = RISE_S + HOLD_S + FALL_S
 LOWEST = 0.08
 SHOW_EVERY_S, LINE_EVERY_S = 0.25, 5.0
 LAST_S = 5.0
@@ -45,14 +46,14 @@ def shape(at_s: float) -> float:
 
 
 def arrivals(peak: float, seconds: float, rng: np.random.Generator) -> list[float]:
-    """Arrival times of a Poisson process whose rate follows the shape, by thinning."""
+    """Arrival times of a Poisson process whose rate follows the shape, drawn out or together to `seconds`, by thinning."""
     found: list[float] = []
     at = 0.0
     while True:
         at += rng.exponential(1.0 / peak)
         if at >= seconds:
             return found
-        if rng.random() < shape(at):
+        if rng.random() < shape(at * WHOLE_S / seconds):
             found.append(at)
 
 
@@ -65,12 +66,29 @@ class Ramp:
         digits: what is sent, and what would be right.
         kinds: of callers.
         chaos: kill an instance and the router on the way.
+        seconds: how long it takes.
     """
 
-    def __init__(self, *, client: Client, stack: Stack, digits: Digits, kinds: Sequence[Kind], chaos: bool) -> None:
-        self._client, self._stack, self._digits = client, stack, digits
+    def __init__(
+        self,
+        *,
+        client: Client,
+        stack: Stack,
+        digits: Digits,
+        kinds: Sequence[Kind],
+        chaos: bool,
+        seconds: float = WHOLE_S,
+    ) -> None:
+        self._client, self._stack, self._digits, self._seconds = client, stack, digits, seconds
         self._kinds = {kind.name: kind for kind in kinds}
-        self._chaos = [(CHAOS_INSTANCE_S, self._kill_instance), (CHAOS_ROUTER_S, self._kill_router)] if chaos else []
+        self._chaos = (
+            [
+                (CHAOS_INSTANCE_S * seconds / WHOLE_S, self._kill_instance),
+                (CHAOS_ROUTER_S * seconds / WHOLE_S, self._kill_router),
+            ]
+            if chaos
+            else []
+        )
         self.answers: list[Answer] = []
         self.moments: list[Moment] = []
         self.sent = 0
@@ -79,7 +97,7 @@ class Ramp:
 
     def run(self, seed: int = 1) -> None:
         """Sends everything and waits for every answer."""
-        seconds = RISE_S + HOLD_S + FALL_S
+        seconds = self._seconds
         rng = np.random.default_rng(seed)
         plan = sorted((at, name) for name, kind in self._kinds.items() for at in arrivals(kind.peak, seconds, rng))
         rows = rng.integers(0, len(self._digits.test_labels), len(plan))
@@ -151,7 +169,7 @@ class Ramp:
         table = Table(title=f"ramp: {now:.0f} of {seconds:.0f} s", title_justify="left", show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, min_width=50)
-        bar = "█" * round(40 * shape(now))
+        bar = "█" * round(40 * shape(now * WHOLE_S / seconds))
         table.add_row("load", f"{moment.offered:.0f} queries/s [cyan]{bar}[/]")
         table.add_row("headroom", number(moment.headroom, ".2f"))
         table.add_row("latency, last 5 s", f"p50 {number(p50, '.1f')} ms   p99 {number(p99, '.1f')} ms")

@@ -114,7 +114,7 @@ def test_a_refusal_is_explained_and_what_left_no_record_is_said_to_have_none(set
     cell = Cell(settings)
     cell.publish("sha256:" + "0" * 64, found=profile(accuracy=0.9))
     cell.others.append(Router(settings=settings, own=RouterSettings()))
-    cell.send("refused", application="numbers", latency_ms=50, min_accuracy=0.99)
+    cell.send("refused", application="numbers", latency_ms=30_000, min_accuracy=0.99)
     query_id = cell.answer("refused").header_map["infaas-query-id"].decode()
     cell.until(lambda: infaas("explain", query_id).exit_code == 0, "the decision record")
     cell.others.pop().close()
