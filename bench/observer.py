@@ -102,9 +102,9 @@ class Observer:
         topics = {name: count for name, count in admin.topics().items() if self._is_wanted(name)}
         topics |= {name: count for name in self._reply_topics if (count := admin.partitions(name))}
         topics[COMMITS_TOPIC] = admin.partitions(COMMITS_TOPIC)
+        asked_ms = time.time() * 1000.0
         for (topic, partition), (low, end) in admin.watermarks(topics).items():
             at = self._at.get((topic, partition), 0)
-            asked_ms = time.time() * 1000.0
             if at < low:
                 self._miss(topic, partition)
                 at = low

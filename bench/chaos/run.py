@@ -20,11 +20,13 @@ from infaas.bench.chaos.stage import Stage, expected
 from infaas.bench.checker import Findings
 from infaas.bench.history import History
 from infaas.cli.console import progress
+from infaas.schemas import headers as h
 from infaas.schemas.errors import ConfigurationError
 from infaas.schemas.topics import ROUTER_GROUP, WORK_GROUP
 
 RATE = 100.0
 BEFORE_S, AFTER_S = 3.0, 7.0
+SHOWN = 5
 QUIET_S, QUIESCE_S = 12.0, 60.0
 
 
@@ -119,7 +121,9 @@ def _cell(stage: Stage, fault: Fault, random: Random) -> Cell:
     )  # fmt: skip
     progress(f"{fault.name}: {line_of(cell)}")
     for kind, found in findings.broken.items():
-        progress(f"  {kind} {found}: {', '.join(getattr(findings, kind)[:5])}")
+        progress(f"  {kind} {found}:")
+        for place in getattr(findings, kind)[:SHOWN]:
+            progress(f"    {story_of(history, place, struck_ms)}")
     return cell
 
 
@@ -137,6 +141,28 @@ def _quiesce(stage: Stage, begun_ms: float) -> History:
             before, changed = left, now
         if left == 0 or now > changed + QUIET_S or now > begun + QUIESCE_S:
             return history
+
+
+def story_of(history: History, place: str, struck_ms: float) -> str:
+    """What became of one query, in ms from the fault."""
+    query = next((query for query in history.queries if query.position == place), None)
+    if query is None:
+        return place
+    told = [
+        f"{reply.text(h.OUTCOME)} {reply.text(h.REASON)} met={reply.text(h.OBJECTIVE_MET)} at {reply.at_ms - struck_ms:+.0f} by {reply.variant} "
+        f"on {reply.text(h.WORKER)}"
+        for reply in history.replies
+        if reply.query == place
+    ]
+    sent = [
+        f"{work.topic}-{work.partition}@{work.offset} at {work.at_ms - struck_ms:+.0f}"
+        for work in history.work
+        if work.query == place
+    ]
+    return (
+        f"{place} at {query.at_ms - struck_ms:+.0f}, deadline {checker.deadline_ms(query) - struck_ms:+.0f}, work: {sent or 'none'}, "
+        f"replies: {told or 'none'}"
+    )
 
 
 def line_of(cell: Cell) -> str:
