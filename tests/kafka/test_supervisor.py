@@ -141,7 +141,9 @@ def test_a_full_disk_is_a_reason_that_is_said_and_passes(cell):
     model.doc_string = "x" * (2 * MIB)
     digest = Repository().put(model.SerializeToString())
     cell.publish(digest)
-    cell.until(lambda: cell.table.view().variants[VARIANT].artifact_digest == digest, "the large artifact")
+    cell.until(
+        lambda: (v := cell.table.view().variants.get(VARIANT)) and v.artifact_digest == digest, "the large artifact"
+    )
     worker = supervisor(cell)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))  # as on a disk that is full from there on
