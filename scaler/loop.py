@@ -20,6 +20,7 @@ from functools import partial
 
 from infaas.bus.admin import Admin
 from infaas.bus.backlog import Backlogs, read_backlogs
+from infaas.bus.outbox import Delivery
 from infaas.bus.settings import BusSettings
 from infaas.scaler import greedy
 from infaas.scaler.assigning import Assigner
@@ -146,8 +147,14 @@ class Scaler:
                 continue  # written, and not read back yet
             self._pronounced[name] = alive[name]
             reason = f"nothing heard for more than {self._own.silence_s:g} s"
-            self.leadership.write(Verdict(worker=name, boot_id=alive[name], reason=reason))
+            verdict = Verdict(worker=name, boot_id=alive[name], reason=reason)
+            self.leadership.write(verdict, partial(self._written, name))
             self._journal.write(name, "Verdict", reason, view)
+
+    def _written(self, name: str, delivery: Delivery) -> None:
+        """A verdict that is not confirmed is pronounced again."""
+        if delivery.error is not None:
+            self._pronounced.pop(name, None)
 
     # ---- one decision
 

@@ -41,6 +41,7 @@ class Upkeep:
     def step(self, fold: Fold, backlogs: Backlogs, growth: Mapping[str, int], now: float) -> None:
         """Starts what is due, if nothing is under way."""
         retired = self._retiring.update(self._view())
+        self._clear(backlogs)
         gone = [v for v in retired if backlogs.of(v)]
         if self.lane.busy:
             return
@@ -51,6 +52,14 @@ class Upkeep:
             self._retain(backlogs)
         elif gone:
             self._retire({v: retired[v] for v in gone}, fold)
+
+    def _clear(self, backlogs: Backlogs) -> None:
+        """No assignment outlives its variant's topics; said until the view shows it."""
+        view = self._view()
+        for name, assignment in view.assignments.items():
+            variant = view.variants.get(name)
+            if variant is None or (variant.state == "retired" and not backlogs.of(name)):
+                self._leadership.delete(assignment.key)
 
     def _grow(self, growth: Mapping[str, int]) -> None:
         def grow() -> None:
@@ -105,8 +114,6 @@ class Upkeep:
     def _deleted(self, variants: list[str]) -> None:
         view = self._view()
         for variant in variants:
-            if variant in view.assignments:
-                self._leadership.delete(view.assignments[variant].key)
             self._journal.write(variant, "Retire", "no router can send to it any more, and nothing waits", view)
 
 

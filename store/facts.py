@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.settings import BusSettings
 from infaas.schemas import metadata
-from infaas.schemas.errors import ProducerFatal, RetryableError
+from infaas.schemas.errors import InfaasError, ProducerFatal
 from infaas.schemas.headers import boot_headers
 from infaas.schemas.metadata import worker_of
 from infaas.schemas.topics import METADATA
@@ -109,7 +109,7 @@ class FactWriter:
             )
         except ProducerFatal:
             raise
-        except RetryableError as error:
+        except InfaasError as error:  # too large or not allowed, too: that is this fact's end, not the supervisor's
             self.failed = True
             log.warning("a fact was not written", extra={"key": key, "error": str(error)})
         else:

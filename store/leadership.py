@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import uuid_utils
 
@@ -194,11 +195,16 @@ class Leadership:
                 continue
             record = view.get(key)
             try:
-                self._send(key, None if record is None else metadata.encode(record))
+                self._send(key, None if record is None else metadata.encode(record), partial(self._repair_sent, key))
             except InfaasError as error:
                 log.warning("repair", extra={"key": key, "error": str(error)})
                 return
             self._repaired[key] = view.offset
+
+    def _repair_sent(self, key: str, delivery: Delivery) -> None:
+        """One that is not confirmed is written again, whether or not the view moves meanwhile."""
+        if delivery.error is not None:
+            self._repaired.pop(key, None)
 
     def _pending(self, key: str, offset: int) -> bool:
         """Whether we have written the key and not read it yet: the view's value is older than ours."""

@@ -21,6 +21,7 @@ from infaas.schemas import metadata
 from infaas.schemas.errors import BadInput
 from infaas.schemas.headers import BOOT_ID, EPOCH
 from infaas.schemas.metadata import AnyRecord, Leader, Verdict, Worker
+from infaas.store.boot import is_boot_id
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,9 @@ class Picture:
             self._note_boot(worker, change.writer)
 
     def _note_boot(self, worker: str, boot_id: str) -> None:
-        """Keeps the highest: string order is the order of boot ids."""
+        """Keeps the highest: string order is the order of boot ids. What is none, whoever wrote it, must not hide one."""
+        if not is_boot_id(boot_id):
+            return
         self.boots[worker] = max(self.boots.get(worker, ""), boot_id)
 
     def _read(self, key: str, record: Record) -> Change:

@@ -5,8 +5,8 @@ Each step:
  2. Take what is queued; offline work only while there is no online work, and no more of it than a batch.
  3. Answer what is past its deadline with `expired`.
  4. After a death: commit a mark, and run one record by itself.
- 5. Decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
- 6. Form a batch, tell the supervisor how far it takes, run it; if the engine fails it, each record by itself.
+ 5. Tell the supervisor how far we have got, and decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
+ 6. Form a batch and run it; if the engine fails it, each record by itself.
  7. Produce the replies; a confirmed one marks its record as done.
  8. Commit how far each partition is done every 100 ms, and before it is released.
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import assert_never
 
 from infaas.bus.claim_check import ClaimCheck
@@ -195,11 +196,12 @@ class Instance:
         if head.alone:
             self._run_alone(head)
             return
-        for work in list(self._held.together()):
-            if work.request is None and not self._decode(work):
-                self._held.remove(work)
-        if any(True for _ in self._held.together()):
-            self._run_batch(self._held.take_batch(now_ms))
+        with self._announced(alone=False):
+            for work in list(self._held.together()):
+                if work.request is None and not self._decode(work):
+                    self._held.remove(work)
+            if any(True for _ in self._held.together()):
+                self._run_batch(self._held.take_batch(now_ms))
 
     def _run_alone(self, work: Work) -> None:
         """After a death: everything before it is confirmed and committed, with a mark, before it is even decoded."""
@@ -209,8 +211,14 @@ class Instance:
         if not self._partitions.mark(work.part, work.record.offset, CONFIRM_S):
             return
         self._held.take_head()
-        if self._decode(work, alone=True):
-            self._run_batch([work], alone=True)
+        with self._announced(alone=True):
+            if self._decode(work, alone=True):
+                self._run_batch([work])
+
+    def _announced(self, *, alone: bool) -> AbstractContextManager[None]:
+        """From a record's decoding on, the supervisor knows how far we have got: a body may kill as well as an inference."""
+        limit_ms = max(SLOW_FLOOR_MS, SLOW_FACTOR * self._profile.latency_ms(self._profile.max_batch))
+        return self._voice.batch(limit_ms, self._partitions.furthest(), alone=alone)
 
     def _decode(self, work: Work, *, alone: bool = False) -> bool:
         """Reads a body, so that a bad one fails alone and before it is stacked; whether it can be run."""
@@ -225,15 +233,13 @@ class Instance:
             return False
         return True
 
-    def _run_batch(self, batch: list[Work], *, alone: bool = False) -> None:
+    def _run_batch(self, batch: list[Work]) -> None:
         rows = sum(work.rows for work in batch)
         expected = self._profile.latency_ms(rows)
         began_ms, began = self._clock.now_ms(), time.perf_counter()
-        limit = max(SLOW_FLOOR_MS, SLOW_FACTOR * expected)
         requests = [(work.request, work.rows) for work in batch if work.request is not None]
         try:
-            with self._voice.batch(limit, self._partitions.furthest(), alone=alone):
-                outputs = self._runner.run(requests)
+            outputs = self._runner.run(requests)
         except InferenceFailed as error:
             self._failed(batch, error)
             return
@@ -249,7 +255,8 @@ class Instance:
         """Each query by itself, so that a bad one fails alone, and only if the engine still runs what it always ran."""
         if len(batch) > 1:
             for work in batch:
-                self._run_batch([work])
+                with self._announced(alone=False):
+                    self._run_batch([work])
             return
         self._runner.probe()
         self._answers.failed(batch[0], error, stage="inference")

@@ -159,7 +159,7 @@ class Supervisor:
         """Rules for records under our keys (spec `boot`)."""
         if worker_of(change.key) == self.name:
             if change.writer == self.boot_id:
-                self._born_seen |= change.key == self._record.key
+                self._born_seen |= change.key == self._record.key and not change.ignored
             elif is_boot_id(change.writer) and change.writer > self.boot_id:
                 raise Fenced(f"another supervisor called {self.name} has started: {change.writer}")
             elif self._born_seen and change.ignored:

@@ -27,6 +27,7 @@ class Voice:
     def __init__(self, tell: Callable[[Message], None], *, now: Callable[[], float] = time.monotonic) -> None:
         self._tell, self._now = tell, now
         self._spoke = now()
+        self._announced: list[BatchBegan] = []
 
     def say(self, message: Message) -> None:
         """Says something."""
@@ -40,15 +41,17 @@ class Voice:
 
     @contextmanager
     def batch(self, limit_ms: float, furthest: Mapping[int, int], *, alone: bool = False) -> Iterator[None]:
-        """Announces something that may take long, and its end whatever comes of it.
+        """Announces something that may take long, and its end whatever comes of it; inside another, that one goes on after it.
 
         Args:
             limit_ms: after which it is overdue.
             furthest: partition of the work topic → offset after the furthest record taken.
             alone: it is one record after a death, under a mark.
         """
-        self.say(BatchBegan(limit_ms=limit_ms, alone=alone, furthest=furthest))
+        self._announced.append(BatchBegan(limit_ms=limit_ms, alone=alone, furthest=furthest))
+        self.say(self._announced[-1])
         try:
             yield
         finally:
-            self.say(BatchEnded())
+            self._announced.pop()
+            self.say(self._announced[-1] if self._announced else BatchEnded())
