@@ -335,7 +335,7 @@ def worker_of(key: str) -> str | None:
     `built/` and `profile/` hold measurements, true whatever became of the worker: they have no such worker.
     """
     parts = key.split("/")
-    return parts[1] if parts[0] in ("worker", "instance") else None
+    return parts[1] if parts[0] in ("worker", "instance") and len(parts) > 1 else None
 
 
 def encode(record: Record) -> bytes:
