@@ -3,7 +3,11 @@ FROM python:3.12-slim
 WORKDIR /opt/infaas
 COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE CHANGELOG.md ./
 COPY schemas schemas
+COPY policy policy
+COPY engines engines
+COPY host host
 COPY bus bus
+COPY store store
 COPY client client
 COPY router router
 COPY registrar registrar

@@ -9,6 +9,7 @@ so bounds it. Not thread-safe but for `send`.
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -27,6 +28,10 @@ from infaas.schemas.headers import HeaderList
 log = logging.getLogger(__name__)
 ANY_PARTITION = -1  # by the key's hash
 FULL_S = 0.01
+STALL_S = 0.5
+"""Nothing confirmed for so long: the broker is away, or as good as."""
+LOOK_EVERY_S = 0.1
+DECAY = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,10 @@ class Outbox:
         self._telling = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = count()
+        self._unconfirmed = 0
+        self._stale_ms: dict[int, float] = {}  # by number
+        self._silent_since_s: float | None = None  # something is to be confirmed, and since then nothing was
+        self._delivery_s = self._next_look_s = 0.0
         self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
 
     def send(
@@ -68,10 +77,13 @@ class Outbox:
         partition: int | None = None,
         on_done: Callable[[Delivery], None] | None = None,
         wait: bool = True,
+        stale_ms: float = math.inf,
     ) -> None:
         """Queues a record; `on_done` hears of it exactly once, in `poll` or `flush`, unless this raises.
 
-        Waits while the local queue is full, which is not for ever: what can't be delivered in time makes room.
+        Waits while the local queue is full, which is not for ever: what can't be delivered in time makes room. What says
+        something that is no longer true after `stale_ms` (epoch ms, the broker's clock) is not kept for a broker that is
+        away beyond that: it is reported as not delivered.
 
         Raises:
             QueueFull: the local queue is full, and `wait` is false.
@@ -81,9 +93,10 @@ class Outbox:
         """
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
-        sent_s = self.clock.monotonic()
+        sent_s, number = self.clock.monotonic(), next(self._sequence)
 
         def report(error: KafkaError | None, message: Message) -> None:
+            self._stale_ms.pop(number, None)
             self._report(sent_s, error, message, on_done)
 
         while True:
@@ -102,6 +115,11 @@ class Outbox:
             except KafkaException as error:
                 raise translate(error, f"producing to {topic}") from error
             else:
+                self._unconfirmed += 1
+                if self._silent_since_s is None:
+                    self._silent_since_s = sent_s
+                if not math.isinf(stale_ms):
+                    self._stale_ms[number] = stale_ms
                 return
             self._producer.poll(FULL_S)
             if self._fatal is not None:
@@ -111,6 +129,11 @@ class Outbox:
         self, sent_s: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
     ) -> None:
         kind, stamp = message.timestamp()
+        self._unconfirmed -= 1
+        if error is None:
+            now_s = self.clock.monotonic()
+            self._delivery_s = max(now_s - sent_s, DECAY * self._delivery_s)
+            self._silent_since_s = now_s if self._unconfirmed else None
         if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
             self.clock.observe(sent_s, self.clock.monotonic(), float(stamp))
         ours = None if error is None else translate(error)
@@ -126,6 +149,24 @@ class Outbox:
                 ours,
             )
             self._told.append((on_done, delivery))
+
+    @property
+    def delivery_ms(self) -> float:
+        """How long a record sent now may take to be in its topic: as the slowest of late, or as long as nothing is confirmed."""
+        return max(self._delivery_s, self._silent_s) * 1000.0
+
+    @property
+    def _silent_s(self) -> float:
+        return 0.0 if self._silent_since_s is None else self.clock.monotonic() - self._silent_since_s
+
+    def _take_back(self) -> None:
+        """Of a broker that is away: what would be stale when it is there again."""
+        now_s = self.clock.monotonic()
+        if not self._stale_ms or now_s < self._next_look_s:
+            return
+        self._next_look_s = now_s + LOOK_EVERY_S
+        if self._silent_s > STALL_S and min(self._stale_ms.values()) < self.clock.now_ms():
+            self._producer.purge(in_queue=True, in_flight=False, blocking=False)
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Has `poll` or `flush` call `act` once, in `delay_s` s at the earliest; it is dropped if the outbox is closed before."""
@@ -143,6 +184,8 @@ class Outbox:
             now = time.monotonic()
             while self._later and self._later[0][0] <= now:
                 heappop(self._later)[2]()
+            if not self._unconfirmed and not self._later:
+                self._silent_since_s = None  # what was not confirmed is given up
         finally:
             self._telling = False
 
@@ -176,6 +219,7 @@ class Outbox:
         Raises:
             ProducerFatal: the process has to start anew.
         """
+        self._take_back()
         self._producer.poll(self._idle_s(timeout))
         self._tell()
         if self._fatal is not None:

@@ -64,9 +64,14 @@ class Reply:
     until_ms: float = math.inf
     """When nobody wants it any more; infinite = five minutes after it was first sent."""
 
+    @property
+    def true_until_ms(self) -> float:
+        """Until when what it says of its objective is so."""
+        return self.deadline_ms if (OBJECTIVE_MET, b"true") in self.headers else math.inf
+
     def at(self, now_ms: float) -> Reply:
         """The reply as it is sent at this moment."""
-        if now_ms <= self.deadline_ms or (OBJECTIVE_MET, b"true") not in self.headers:
+        if now_ms <= self.true_until_ms:
             return self
         headers = [(name, b"false" if name == OBJECTIVE_MET else value) for name, value in self.headers]
         return replace(self, headers=headers)
@@ -206,6 +211,7 @@ class ReplySender:
                 headers=reply.headers,
                 partition=sending.partition,
                 on_done=finished,
+                stale_ms=reply.true_until_ms,
             )
         except ProducerFatal:
             raise

@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 POLL_S = 0.01
 LOOK_EVERY_S = 0.05
 FULL_S = 0.002
+AGAIN_S = 0.1
 LATE_FOR_S = 600.0  # an answer that comes later still counts as a duplicate
 LATE_LIMIT = 100_000
 EARLY_LIMIT = 8  # answers to one question that wait for its confirmation
@@ -90,8 +91,20 @@ class Exchange:
             one = _Open(Future(), now, now + timeout)
             self._open[correlation] = one
         sent = [*headers, *self._address, (CORRELATION[0], correlation.encode())]
+
+        def done(delivery: Delivery) -> None:
+            self._delivered(correlation, delivery, again)
+
+        def again() -> None:
+            try:
+                self._outbox.send(topic, value=value, key=key, headers=sent, on_done=done, wait=False)
+            except QueueFull:
+                self._outbox.later(AGAIN_S, again)
+            except InfaasError as error:
+                self._fail(correlation, error)
+
         try:
-            self._send(topic, value, key, sent, one, lambda d: self._delivered(correlation, d))
+            self._send(topic, value, key, sent, one, done)
         except InfaasError:
             with self._lock:
                 self._open.pop(correlation, None)
@@ -127,12 +140,19 @@ class Exchange:
                     raise
                 time.sleep(FULL_S)  # the thread serves the queue meanwhile
 
-    def _delivered(self, correlation: str, delivery: Delivery) -> None:
-        if delivery.error is not None:
-            self._forget(correlation)
-            self._settle(correlation, error=delivery.error)
-            return
+    def _fail(self, correlation: str, error: InfaasError) -> None:
+        self._forget(correlation)
+        self._settle(correlation, error=error)
+
+    def _delivered(self, correlation: str, delivery: Delivery, again: Callable[[], None]) -> None:
+        """What could not be delivered yet goes again as long as somebody waits for the answer: a broker may be away for a while."""
         asked = self._open.get(correlation)
+        if delivery.error is not None:
+            if asked is not None and delivery.error.retryable:
+                self._outbox.later(AGAIN_S, again)
+            else:
+                self._fail(correlation, delivery.error)
+            return
         if asked is None:
             return
         where = query_id(delivery.topic, delivery.partition, delivery.offset)

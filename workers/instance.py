@@ -245,7 +245,7 @@ class Instance:
             return
         took = (time.perf_counter() - began) * 1000.0
         self._counters.ran(queries=len(batch), took_ms=took, expected_ms=expected)
-        done_ms = self._clock.now_ms()
+        done_ms = self._clock.now_ms() + self._outbox.delivery_ms
         for work, found in zip(batch, outputs, strict=True):
             queue_ms = max(0.0, began_ms - work.record.timestamp_ms)
             self._counters.queue_ms.append(queue_ms)

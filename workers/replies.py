@@ -28,6 +28,7 @@ class Ran:
     inference_ms: float
     queue_ms: float
     done_ms: float
+    """When the reply may be expected to stand in its topic, epoch ms on the broker's clock."""
 
 
 class Replies:

@@ -83,6 +83,30 @@ def test_a_broker_away_longer_than_the_delivery_timeout_loses_no_reply(broker, c
     outbox.close()
 
 
+def test_a_reply_kept_back_by_a_short_outage_does_not_say_that_it_met_its_objective(broker, cell):
+    outbox, reader = Outbox(cell, client_id="t"), ReplyReader(cell, client_id="caller")
+    sender = ReplySender(outbox, cell, dead_letters=DeadLetters(outbox, cell, service="t"))
+    address, done = ReplyAddress(None, reader.partition), set()
+    sender.send(Reply("first", address, b"{}", []), lambda: done.add("first"))
+    assert poll_until(outbox, lambda: done, 20)
+    broker.kill()
+    now = outbox.clock.now_ms()
+    for name, due in (("tight", now + 300), ("loose", now + 60_000)):
+        reply = Reply(name, address, b"{}", [("infaas-objective-met", b"true")], deadline_ms=due)
+        sender.send(reply, lambda name=name: done.add(name))
+    assert not poll_until(outbox, lambda: len(done) > 1, 1.5), "shorter than the delivery timeout"
+    assert outbox.delivery_ms > 1_000, "what is sent now waits as well"
+    broker.restart()
+    assert poll_until(outbox, lambda: len(done) == 3, 60), done
+    seen = {}
+    deadline = time.monotonic() + 20
+    while len(seen) < 3 and time.monotonic() < deadline:
+        seen.update((r.key.decode(), r.header_map.get("infaas-objective-met")) for r in reader.poll(0.1))
+    assert seen == {"first": None, "tight": b"false", "loose": b"true"}
+    reader.close()
+    outbox.close()
+
+
 def test_a_reply_that_nobody_wants_any_more_ends_in_the_dead_letters(broker, cell):
     outbox = Outbox(cell, client_id="t")
     sender = ReplySender(outbox, cell, dead_letters=DeadLetters(outbox, cell, service="t"), grace_ms=1000.0)
