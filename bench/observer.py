@@ -141,9 +141,6 @@ class Observer:
 
 
 def _entry(record: Record, *, with_value: bool) -> Entry:
-    try:
-        headers = {name: value for name, value in record.header_map.items() if isinstance(value, bytes)}
-    except (SystemError, UnicodeDecodeError):  # a header's name may be no text at all
-        headers = {}
+    headers = dict(record.legible_headers)
     value = record.value if with_value and not record.tombstone else None
     return Entry(record.topic, record.partition, record.offset, record.timestamp_ms, value, record.key, headers)
