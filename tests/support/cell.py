@@ -75,7 +75,9 @@ class Cell:
         for lead in self.lead.values():
             lead.step()
         for record in self.replies.poll(0.005):
-            self.answers.setdefault(record.header_map["correlation-id"].decode(), []).append(record)
+            tag = record.header_map.get("correlation-id")
+            if tag is not None:  # else somebody else's: a query that can't be read is answered anywhere in the topic
+                self.answers.setdefault(tag.decode(), []).append(record)
         for one in self.others:
             one.step()
 
