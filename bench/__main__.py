@@ -31,6 +31,7 @@ def main() -> int:
         "--cells", default="", help="beginnings of the names of those to run, by commas: router/SIGKILL,broker"
     )
     matrix.add_argument("--minutes", type=float, default=60.0, help="after so many no cell is begun")
+    matrix.add_argument("--timeline", action="store_true", help="tells what happened around each fault")
     matrix.add_argument("--write", type=Path, metavar="PAGE", help="writes the table to this page, docs/faults.md")
     matrix.set_defaults(run=_chaos)
     given = parser.parse_args()
@@ -46,7 +47,8 @@ def main() -> int:
 
 
 def _chaos(given: argparse.Namespace) -> dict[str, object]:
-    cells = chaos(seed=given.seed, cells=[name for name in given.cells.split(",") if name], minutes=given.minutes)
+    chosen = [name for name in given.cells.split(",") if name]
+    cells = chaos(seed=given.seed, cells=chosen, minutes=given.minutes, timelines=given.timeline)
     err.print(report.table(cells), highlight=False, markup=False, soft_wrap=True)
     if given.write:
         given.write.write_text(report.page(cells, seed=given.seed))

@@ -17,6 +17,7 @@ from infaas.bench import checker
 from infaas.bench.chaos.faults import FAULTS, Fault
 from infaas.bench.chaos.recovery import recovery_s
 from infaas.bench.chaos.stage import Stage, expected
+from infaas.bench.chaos.timeline import timeline
 from infaas.bench.checker import Findings
 from infaas.bench.history import History
 from infaas.cli.console import progress
@@ -51,13 +52,14 @@ class Cell:
         return 1000.0 * len(self.findings.doubled) / max(1, self.findings.queries)
 
 
-def chaos(*, seed: int = 0, cells: Sequence[str] = (), minutes: float = 60.0) -> list[Cell]:
+def chaos(*, seed: int = 0, cells: Sequence[str] = (), minutes: float = 60.0, timelines: bool = False) -> list[Cell]:
     """Runs the matrix.
 
     Args:
         seed: of the load, and of when in a second a fault strikes.
         cells: beginnings of the names of those to run; empty = all.
         minutes: after so many none is begun.
+        timelines: whether to tell what happened around each fault.
     """
     chosen = [fault for fault in FAULTS if not cells or fault.name.startswith(tuple(cells))]
     if not chosen:
@@ -68,11 +70,13 @@ def chaos(*, seed: int = 0, cells: Sequence[str] = (), minutes: float = 60.0) ->
     for linked in (False, True):
         waiting = [fault for fault in chosen if fault.linked is linked]
         while waiting:
-            out += _on_one_stage(waiting, linked=linked, random=random, until=until)
+            out += _on_one_stage(waiting, linked=linked, random=random, until=until, timelines=timelines)
     return out
 
 
-def _on_one_stage(waiting: list[Fault], *, linked: bool, random: Random, until: float) -> Iterator[Cell]:
+def _on_one_stage(
+    waiting: list[Fault], *, linked: bool, random: Random, until: float, timelines: bool
+) -> Iterator[Cell]:
     """Takes faults off the list until it is empty or the stage is of no more use."""
     with (
         tempfile.TemporaryDirectory(prefix="infaas-chaos-") as folder,
@@ -88,7 +92,7 @@ def _on_one_stage(waiting: list[Fault], *, linked: bool, random: Random, until: 
             elif fault.kind == "disk full" and stage.disk is None:
                 yield _not_run(fault, "this user can mount no small disk")
             else:
-                yield _cell(stage, fault, random)
+                yield _cell(stage, fault, random, timelines=timelines)
 
 
 def _not_run(fault: Fault, why: str) -> Cell:
@@ -96,7 +100,7 @@ def _not_run(fault: Fault, why: str) -> Cell:
     return Cell(fault.name, Findings(), 0.0, None, 0, why)
 
 
-def _cell(stage: Stage, fault: Fault, random: Random) -> Cell:
+def _cell(stage: Stage, fault: Fault, random: Random, *, timelines: bool) -> Cell:
     stage.restarted.clear()
     begun_ms = time.time() * 1000.0
     stage.ask(RATE)
@@ -120,6 +124,9 @@ def _cell(stage: Stage, fault: Fault, random: Random) -> Cell:
         max(0, len(stage.restarted) - fault.ends_services),
     )  # fmt: skip
     progress(f"{fault.name}: {line_of(cell)}")
+    if timelines:
+        for line in timeline(history, stage.observer.metadata(), struck_ms):
+            progress(f"  {line}")
     for kind, found in findings.broken.items():
         progress(f"  {kind} {found}:")
         for place in getattr(findings, kind)[:SHOWN]:
