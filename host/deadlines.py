@@ -16,6 +16,9 @@ HEARTBEAT_S = 0.5
 """A child says something at least this often."""
 SILENCE_S = 5.0
 """After which an idle instance that says nothing is taken for dead."""
+LEASE_S = 2.0
+"""An instance that has not heard its supervisor for so long stands still. It is below the silence after which a worker is
+pronounced dead (3 s): by then others have its partitions, and would answer everything a second time."""
 BUILD_SILENCE_S = 60.0
 """The same of a build, which loads models in calls that may hold the interpreter for long."""
 

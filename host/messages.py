@@ -71,6 +71,12 @@ class Release(Message):
     partition: int
 
 
+class Keep(Message):
+    """The supervisor is there, and whatever was taken is kept: an instance that does not hear it for long stands still."""
+
+    do: Literal["keep"] = "keep"
+
+
 class Stop(Message):
     """Finish what is in hand, and end."""
 
@@ -204,8 +210,8 @@ class Finished(Message):
 
 
 Order = Annotated[Serve | Build, Field(discriminator="do")]
-ToInstance = Annotated[Take | Release | Stop, Field(discriminator="do")]
-ToChild = Annotated[Serve | Build | Take | Release | Stop, Field(discriminator="do")]
+ToInstance = Annotated[Take | Release | Keep | Stop, Field(discriminator="do")]
+ToChild = Annotated[Serve | Build | Take | Release | Keep | Stop, Field(discriminator="do")]
 FromInstance = Ready | Alive | BatchBegan | BatchEnded | Stats | Taken | Released | Refused | Failed | Stopped
 FromBuild = Alive | Measured | Finished | Failed
 FromChild = Annotated[

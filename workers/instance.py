@@ -2,13 +2,14 @@
 
 Each step:
  1. Do what the supervisor says: take or release a partition, stop.
- 2. Take what is queued; offline work only while there is no online work, and no more of it than a batch.
- 3. Answer what is past its deadline with `expired`.
- 4. After a death: commit a mark, and run one record by itself.
- 5. Tell the supervisor how far we have got, and decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
- 6. Form a batch and run it; if the engine fails it, each record by itself.
- 7. Produce the replies; a confirmed one marks its record as done.
- 8. Commit how far each partition is done every 100 ms, and before it is released.
+ 2. Stand still while the supervisor is not heard: somebody else may have our partitions by now.
+ 3. Take what is queued; offline work only while there is no online work, and no more of it than a batch.
+ 4. Answer what is past its deadline with `expired`.
+ 5. After a death: commit a mark, and run one record by itself.
+ 6. Tell the supervisor how far we have got, and decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
+ 7. Form a batch and run it; if the engine fails it, each record by itself.
+ 8. Produce the replies; a confirmed one marks its record as done.
+ 9. Commit how far each partition is done every 100 ms, and before it is released.
 
 Invariants: a commit never passes a record without a confirmed reply or dead letter. A record's failure is that record's: whatever
 is raised while one is parsed, decoded, run or answered becomes its `failed` reply and a dead letter; only a lost producer or a
@@ -27,7 +28,8 @@ from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.outbox import Outbox
 from infaas.bus.record import Record
 from infaas.host.channel import Inbox
-from infaas.host.messages import Build, Ready, Release, Serve, Stop, Take, ToChild
+from infaas.host.deadlines import LEASE_S
+from infaas.host.messages import Build, Keep, Ready, Release, Serve, Stop, Take, ToChild
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import InferenceFailed, ProducerFatal
 from infaas.schemas.headers import CLAIM_CHECK
@@ -96,6 +98,7 @@ class Instance:
         self._counters, self._now = counters, now
         self._held = Held(profile)
         self._flows = False
+        self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
         self._said: object = None
         self.stopping = False
@@ -110,9 +113,12 @@ class Instance:
         for message in self._inbox.take():
             self._obey(message)
         self._own()
-        self._take()
-        self._deliver(0.0)
-        self._run()
+        if self._now() - self._heard_s > LEASE_S:
+            self._deliver(IDLE_S)
+        else:
+            self._take()
+            self._deliver(0.0)
+            self._run()
         self._report()
         self._voice.alive()
 
@@ -130,6 +136,7 @@ class Instance:
     # ---- what the supervisor says
 
     def _obey(self, message: ToChild) -> None:
+        self._heard_s = self._now()
         match message:
             case Take():
                 self._partitions.begin(message)
@@ -139,6 +146,8 @@ class Instance:
                     work.part.leave()
             case Stop():
                 self.stopping = True
+            case Keep():
+                pass
             case Serve() | Build():
                 log.warning("a second order is ignored")
             case _ as never:

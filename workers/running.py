@@ -17,7 +17,7 @@ import psutil
 
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
-from infaas.host.deadlines import RELEASE_S
+from infaas.host.deadlines import HEARTBEAT_S, RELEASE_S
 from infaas.host.messages import (
     Alive,
     BatchBegan,
@@ -26,6 +26,7 @@ from infaas.host.messages import (
     Failed,
     Finished,
     FromChild,
+    Keep,
     Measured,
     Ready,
     Refused,
@@ -121,6 +122,8 @@ class Running:
             self._listen(self.child)
         if self.child is not None:
             self._watch(self.child)
+        if self.child is not None:
+            self._keep(self.child)
         if self.child is None:
             self._maybe_start()
         elif self.state not in ("starting", "failed"):
@@ -203,7 +206,7 @@ class Running:
         self._release_by_s: dict[int, float] = {}
         self._last_words: Failed | None = None
         self._ready_s: float | None = None
-        self._started_s = now_s
+        self._started_s = self._next_keep_s = now_s
         try:
             self.child = self._launch()
         except OSError as error:
@@ -313,6 +316,12 @@ class Running:
         why = self._heard.stuck(now_s)
         if why is not None:
             self._kill(child, why)
+
+    def _keep(self, child: Child) -> None:
+        now_s = self._now()
+        if now_s >= self._next_keep_s:
+            self._next_keep_s = now_s + HEARTBEAT_S
+            child.tell(Keep())
 
     def _release_overdue(self, now_s: float) -> bool:
         """A batch that runs has its own limit, but at the end of the whole instance."""

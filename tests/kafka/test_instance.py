@@ -12,6 +12,7 @@ from solo import Doubling, Solo
 from infaas.bus import clock
 from infaas.bus.admin import Admin
 from infaas.bus.workqueue import WorkQueue
+from infaas.host.deadlines import LEASE_S
 from infaas.host.messages import Alive, BatchBegan, Release, Released, Take, Taken
 from infaas.schemas.errors import EngineLost
 from infaas.schemas.topics import DEAD_LETTERS
@@ -262,6 +263,24 @@ def test_an_idle_instance_says_that_it_is_alive(solo):
     one = solo()
     one.tell(Take(partition=0))
     one.until(lambda: len(one.heard(Alive)) >= 2, "signs of life")
+
+
+def test_an_instance_whose_supervisor_is_silent_stands_still_and_goes_on_when_it_is_heard(solo):
+    """By the time a frozen supervisor's worker is pronounced dead others have its partitions: every query would be answered twice."""
+    one = solo()
+    one.tell(Take(partition=0))
+    one.send("before")
+    one.until(lambda: "before" in one.answers, "the answer of a supervisor that is heard")
+    one.keeps = False
+    silent = time.monotonic() + LEASE_S + 0.1
+    one.until(lambda: time.monotonic() > silent, "the lease to end")
+    one.send("meanwhile")
+    later, alive = time.monotonic() + 1.0, len(one.heard(Alive))
+    one.until(lambda: time.monotonic() > later, "a while")
+    assert "meanwhile" not in one.answers
+    assert len(one.heard(Alive)) > alive, "it stands still, and is not hung"
+    one.keeps = True
+    one.until(lambda: "meanwhile" in one.answers, "the answer after the supervisor is heard again")
 
 
 def test_a_value_too_large_for_a_record_goes_by_claim_check_both_ways(solo):

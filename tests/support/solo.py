@@ -11,7 +11,8 @@ from infaas.bus.admin import Admin
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import ReplyReader
 from infaas.host.channel import Inbox, line_of
-from infaas.host.messages import TO_CHILD, Serve
+from infaas.host.deadlines import HEARTBEAT_S
+from infaas.host.messages import TO_CHILD, Keep, Serve
 from infaas.schemas import oip
 from infaas.schemas.headers import ReplyAddress, Travel, headers_of, travel_headers
 from infaas.schemas.metadata import Recipe, Variant
@@ -36,6 +37,8 @@ class Solo:
 
     def __init__(self, settings, engine=None) -> None:
         self.settings, self.said = settings, []
+        self.keeps, self._next_keep = True, 0.0
+        """Whether the supervisor says that it is there."""
         admin = Admin(settings, client_id="solo")
         admin.ensure_variant_topics(VARIANT)
         admin.close()
@@ -87,6 +90,9 @@ class Solo:
         )
 
     def step(self) -> None:
+        if self.keeps and time.monotonic() >= self._next_keep:
+            self._next_keep = time.monotonic() + HEARTBEAT_S
+            self.tell(Keep())
         self.instance.step()
         self.outbox.poll(0)
         for record in self.replies.poll(0):
