@@ -93,7 +93,9 @@ class BusSettings(BaseSettings):
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": client_id,
             "allow.auto.create.topics": False,  # a typing error must not make a topic
-            "reconnect.backoff.ms": 20,  # a broker that restarts is found again at once
+            # A broker that restarts is found again soon; below this each consumer asks 80 times a second while it is away, and
+            # a cell's thirty clients take the core that the broker needs to come back.
+            "reconnect.backoff.ms": 100,
             "reconnect.backoff.max.ms": 500,
             "socket.nagle.disable": True,
             "log_level": 2,  # a broker that is away is heard of as errors of calls, not in a line every 12 ms
