@@ -5,7 +5,9 @@ For every query that stands in the log:
    still alive, was not shown it;
 2. an `ok` reply says what the served variant's model says, else it is *wrong*; and a caller is shown the reply of its own query;
 3. a strict floor is kept, else *below floor*;
-4. a reply that says it met its objective stands in the log before the deadline, else it is *late and unmarked*;
+4. a late reply shows it: it says that it missed its objective, or, where its sender expected to be in time and it was on its way
+   when something broke, its `infaas-due` lies before its append, and so its caller is told; else it is *late and unmarked*. Those
+   that only the log shows to be late are *overtaken*, and counted;
 5. further replies are *doubled*: allowed, but counted;
 6. a commit passes only what was done before it: a query with its reply, its dead letter or its record on a work topic; a record
    of work with its query's reply, dead letter or return. Else *passed*. A commit below one before it goes *back*: work is done
@@ -51,6 +53,7 @@ class Findings:
     wrong: tuple[str, ...] = ()
     below_floor: tuple[str, ...] = ()
     late_unmarked: tuple[str, ...] = ()
+    overtaken: tuple[str, ...] = ()
     doubled: tuple[str, ...] = ()
     passed: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
@@ -58,7 +61,7 @@ class Findings:
     @property
     def broken(self) -> dict[str, int]:
         """How many of each kind that must not be; what is merely counted is left out."""
-        counted = ("queries", "commits", "doubled", "back")
+        counted = ("queries", "commits", "overtaken", "doubled", "back")
         return {f.name: len(found) for f in fields(self) if f.name not in counted and (found := getattr(self, f.name))}
 
 
@@ -76,7 +79,7 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
     told = {shown.asked: shown for shown in history.shown}
     lost, unanswered = list(_not_in_log(history)), list[str]()
     wrong = list(_for_somebody_else(history))
-    below, late, doubled = [], [], []
+    below, late, overtaken, doubled = [], [], [], []
     for query in history.queries:
         place = query.position
         answers = replies.get(place, ())
@@ -92,15 +95,17 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
                 wrong.append(place)
             if _is_below_floor(query, reply):
                 below.append(place)
-            if _is_late_unmarked(query, reply):
-                late.append(place)
+            if _claims_wrongly(query, reply):
+                (overtaken if _shows_that_it_is_late(reply) else late).append(place)
+        if shown is not None and shown.met and shown.query == place and all(_is_late(query, r) for r in answers):
+            late.append(place)
         doubled += [place] * (len(answers) - 1)
     passed = [*_passed(history, queries_group, history.queries, _done(history, dead, of_queries=True))]
     passed += _passed(history, work_group, history.work, _done(history, dead, of_queries=False))
     commits = sum(commit.group in (queries_group, work_group) for commit in history.commits)
     return Findings(
-        len(history.queries), commits, tuple(lost), tuple(unanswered), tuple(wrong), tuple(below), tuple(late), tuple(doubled),
-        tuple(passed), tuple(_back(history)),
+        len(history.queries), commits, tuple(lost), tuple(unanswered), tuple(wrong), tuple(below), tuple(late),
+        tuple(overtaken), tuple(doubled), tuple(passed), tuple(_back(history)),
     )  # fmt: skip
 
 
@@ -192,9 +197,18 @@ def _is_below_floor(query: Entry, reply: Entry) -> bool:
     return strict and reply.text(h.OUTCOME) == "ok" and floor is not None and (served is None or served < floor)
 
 
-def _is_late_unmarked(query: Entry, reply: Entry) -> bool:
+def _is_late(query: Entry, reply: Entry) -> bool:
+    return reply.at_ms > deadline_ms(query) + UNTIL_APPENDED_MS
+
+
+def _claims_wrongly(query: Entry, reply: Entry) -> bool:
     claims = reply.text(h.OUTCOME) == "ok" and reply.text(h.OBJECTIVE_MET) == "true"
-    return claims and reply.at_ms > deadline_ms(query) + UNTIL_APPENDED_MS
+    return claims and _is_late(query, reply)
+
+
+def _shows_that_it_is_late(reply: Entry) -> bool:
+    due = reply.number(h.DUE)
+    return due is not None and reply.at_ms > due
 
 
 def _done(history: History, dead: Mapping[str, float], *, of_queries: bool) -> Mapping[str, float]:

@@ -82,6 +82,8 @@ class Shown:
     query: str = ""
     outcome: str = ""
     error: str = ""
+    met: bool = False
+    """Whether it was told that the objective was met."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from operator import methodcaller
 
-from confluent_kafka import Message
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from infaas.schemas.errors import BadHeader
 from infaas.schemas.headers import as_map
@@ -50,6 +50,12 @@ class Record:
     def timestamp_ms(self) -> float:
         """Epoch ms: the broker's append time where the topic says so, else the producer's."""
         return float(self._message.timestamp()[1])
+
+    @property
+    def appended_ms(self) -> float | None:
+        """When the broker appended it, epoch ms; None where the topic has the producer's time instead."""
+        kind, stamp = self._message.timestamp()
+        return float(stamp) if kind == TIMESTAMP_LOG_APPEND_TIME else None
 
     @property
     def headers(self) -> list[tuple[str, bytes]]:

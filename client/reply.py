@@ -37,6 +37,7 @@ class Reply:
     cost: float = 0.0
     """USD of this query at the catalogue price."""
     objective_met: bool = False
+    """Whether it was in its topic by the deadline: as its sender expected it, and as the log shows it."""
     reason: str = ""
     """A code: why not, or by which limit a query that is not strict misses its objective."""
     message: str = ""
@@ -84,7 +85,7 @@ class Reply:
             inference_ms=float(said(h.INFERENCE_MS) or 0),
             batch_size=int(said(h.BATCH_SIZE) or 0),
             cost=float(said(h.COST) or 0),
-            objective_met=said(h.OBJECTIVE_MET) == "true",
+            objective_met=said(h.OBJECTIVE_MET) == "true" and not _is_late(record, said(h.DUE)),
             reason=said(h.REASON),
             message=message,
             suggestion=said(h.SUGGESTION),
@@ -103,6 +104,14 @@ class Reply:
                 return Expired(self.message)
             case _:
                 return InferenceFailed(f"{self.reason}: {self.message}")
+
+
+def _is_late(record: Record, due: str) -> bool:
+    """Whether it came into the log after it was due: its sender could only expect when it would."""
+    try:
+        return record.appended_ms is not None and record.appended_ms > float(due)
+    except ValueError:
+        return False
 
 
 def _error(value: bytes) -> str:

@@ -61,6 +61,7 @@ class Replies:
             (h.QUEUE_MS, f"{ran.queue_ms:.3f}"),
             (h.COST, f"{self._cost(work.travel):.10f}"),
             (h.OBJECTIVE_MET, met),
+            (h.DUE, None if math.isinf(work.travel.deadline_ms) else f"{work.travel.deadline_ms:.0f}"),
             (h.REASON, work.travel.mark or None),
             (h.CONTENT_LENGTH, length),
             *claim,

@@ -56,7 +56,7 @@ class Journal:
         except InfaasError as error:
             line = {"asked": asked, "error": error.code}
         else:
-            line = {"asked": asked, "query": reply.query_id, "outcome": reply.outcome}
+            line = {"asked": asked, "query": reply.query_id, "outcome": reply.outcome, "met": reply.objective_met}
         os.write(self._file, orjson.dumps(line) + b"\n")
 
     @staticmethod

@@ -8,7 +8,7 @@ from statistics import median
 from infaas.bench.chaos.run import Cell, total
 
 NEVER_S = 999.0
-KINDS = ("lost", "wrong", "unanswered", "below_floor", "late_unmarked", "passed")
+KINDS = ("lost", "wrong", "unanswered", "below_floor", "late_unmarked", "passed", "overtaken")
 INTRODUCTION = """# Faults
 
 What happens to queries when something breaks. `make chaos` runs the matrix (about 15 minutes) and writes this page: each cell is
@@ -16,8 +16,11 @@ a steady load of 100 queries a second whose answers are known (strict and not, o
 floor, two models of which one is below it), a fault in the middle of it, quiet, and then a checker that reads the whole log.
 
 - *lost*: neither a reply nor a dead letter; *unanswered*: no reply; *wrong*: an `ok` reply that is not what the served variant's
-  model answers, or a reply of somebody else's query; *floor*: served below a strict floor; *late*: said to have met its
-  objective, and in the log after its deadline; *passed*: a commit went past a record that was not done. All of them have to be 0.
+  model answers, or a reply of somebody else's query; *floor*: served below a strict floor; *late*: in the log after
+  its deadline, and neither its headers nor what its caller is told show it; *passed*: a commit went past a record that was not
+  done. All of them have to be 0.
+- *overtaken*: replies whose sender expected them to be in time, and which were on their way when something broke. Nobody can mark
+  what has left; the log's append time and the reply's `infaas-due` tell, and `Client` says that such a reply missed its objective.
 - *doubled*: further replies to a query, per 1,000; a caller's `Client` shows the first.
 - *in time*: share of the online queries answered `ok` by their deadline, those during the fault included.
 - *recovered*: from the fault to the first in-time answer after which, for a second, every online query was answered in time; it
@@ -45,13 +48,13 @@ def figures(cells: Sequence[Cell]) -> dict[str, object]:
 def table(cells: Sequence[Cell]) -> str:
     """A row a cell, as Markdown."""
     rows = [
-        "| who | what | queries | lost | wrong | unanswered | floor | late | passed | doubled /1,000 | in time | recovered s | unasked |",
-        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
+        "| who | what | queries | lost | wrong | unanswered | floor | late | passed | overtaken | doubled /1,000 | in time | recovered s | unasked |",
+        "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ]
     for cell in cells:
         role, kind = cell.fault.split("/", maxsplit=1)
         if cell.not_run:
-            rows.append(f"| {role} | {kind} | not run: {cell.not_run} |" + " |" * 10)
+            rows.append(f"| {role} | {kind} | not run: {cell.not_run} |" + " |" * 11)
             continue
         recovered = "never" if cell.recover_s is None else f"{cell.recover_s:.1f}"
         found = " | ".join(str(len(getattr(cell.findings, name))) for name in KINDS)

@@ -42,6 +42,7 @@ INFERENCE_MS = "infaas-inference-ms"
 BATCH_SIZE = "infaas-batch-size"
 COST = "infaas-cost"
 OBJECTIVE_MET = "infaas-objective-met"
+DUE = "infaas-due"
 REASON = "infaas-reason"
 SUGGESTION = "infaas-suggestion"
 RETRY_AFTER_MS = "infaas-retry-after-ms"
@@ -76,7 +77,7 @@ TRAVEL_NAMES = frozenset(
 REPLY_NAMES = frozenset(
     {
         OUTCOME, QUERY_ID, SERVED_ARCHITECTURE, SERVED_VARIANT, WORKER, ACCURACY, QUEUE_MS, INFERENCE_MS, BATCH_SIZE, COST,
-        OBJECTIVE_MET, REASON, SUGGESTION, RETRY_AFTER_MS,
+        OBJECTIVE_MET, DUE, REASON, SUGGESTION, RETRY_AFTER_MS,
     }
 )  # fmt: skip
 SYSTEM_NAMES = (TRAVEL_NAMES | REPLY_NAMES) - CALLER_NAMES

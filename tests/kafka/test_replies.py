@@ -10,6 +10,7 @@ from infaas.bus.dead_letters import PREFIX, DeadLetters
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import Reply, ReplyAddresses, ReplyReader, ReplySender
 from infaas.bus.span import SpanReader
+from infaas.client.reply import Reply as ClientReply
 from infaas.schemas.errors import BadReplyAddress
 from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.topics import DEAD_LETTERS, REPLIES
@@ -39,6 +40,27 @@ def test_a_reply_reaches_the_partition_its_reader_has_taken(settings, outbox):
     wait(outbox, done)
     (record,) = reader.poll(10)
     assert (record.key, record.headers) == (b"q", [("correlation-id", b"\xff")])
+    reader.close()
+
+
+def test_a_reply_that_its_sender_expected_in_time_and_the_log_got_late_missed_its_objective(settings, outbox):
+    reader = ReplyReader(settings, client_id="caller")
+    body = b'{"model_name": "m", "outputs": []}'
+    for name, due in (("early", "1"), ("in time", "9999999999999"), ("unknown", None)):
+        told = [
+            ("infaas-query-id", name),
+            ("infaas-outcome", "ok"),
+            ("infaas-objective-met", "true"),
+            ("infaas-due", due),
+        ]
+        headers = [(key, value) for key, value in told if value is not None]
+        outbox.send(reader.topic, value=body, partition=reader.partition, headers=headers)
+    met, deadline = {}, time.monotonic() + 20
+    while len(met) < 3:
+        assert time.monotonic() < deadline
+        outbox.poll(0)
+        met |= {r.query_id: r.objective_met for r in (ClientReply.of(record, 0.0) for record in reader.poll(0.1))}
+    assert met == {"early": False, "in time": True, "unknown": True}
     reader.close()
 
 

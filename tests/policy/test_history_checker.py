@@ -124,6 +124,19 @@ def be_late_and_unmarked(history, n):
     return with_reply(dataclasses.replace(history, commits=later), n, at_ms=history.queries[n].at_ms + 500)
 
 
+def be_overtaken(history, n):
+    """On its way when something broke: its header is wrong, and the log shows it."""
+    late = be_late_and_unmarked(history, n)
+    due = f"{history.queries[n].at_ms + float(history.queries[n].headers['infaas-latency-ms']):.0f}".encode()
+    replies = (r if r.query != history.queries[n].position else dataclasses.replace(r, headers={**r.headers, "infaas-due": due}) for r in late.replies)  # fmt: skip
+    return dataclasses.replace(late, replies=tuple(replies))
+
+
+def be_overtaken_and_tell_the_caller_otherwise(history, n):
+    shown = [s if i != n else dataclasses.replace(s, met=True) for i, s in enumerate(history.shown)]
+    return dataclasses.replace(be_overtaken(history, n), shown=tuple(shown))
+
+
 def double(history, n):
     return dataclasses.replace(
         history, replies=(*history.replies, reply(history.queries[n], history.queries[n].at_ms + 7))
@@ -159,6 +172,8 @@ PLANTED = {
     show_somebody_elses: {"wrong"},
     fall_below_the_floor: {"below_floor"},
     be_late_and_unmarked: {"late_unmarked"},
+    be_overtaken: {"overtaken"},
+    be_overtaken_and_tell_the_caller_otherwise: {"overtaken", "late_unmarked"},
     double: {"doubled"},
     forget_a_confirmed_one: {"lost"},
     commit_queries_early: {"passed"},
