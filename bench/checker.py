@@ -79,7 +79,7 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
     told = {shown.asked: shown for shown in history.shown}
     lost, unanswered = list(_not_in_log(history)), list[str]()
     wrong = list(_for_somebody_else(history))
-    below, late, overtaken, doubled = [], [], [], []
+    below, late, overtaken, doubled = list[str](), list[str](), list[str](), list[str]()
     for query in history.queries:
         place = query.position
         answers = replies.get(place, ())

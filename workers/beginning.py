@@ -52,7 +52,7 @@ def read(queue: WorkQueue, topic: str, order: Take, *, worker: str, online: bool
         offset = low
     death = None if order.death is None else Death(order.death.worker, order.death.furthest if online else None)
     mark = Mark.parse(commit.metadata)
-    start = poison.start(offset, mark, death, worker=worker, others=order.others)
+    start = poison.start(offset, mark, death, end=end, worker=worker, others=order.others)
     stale = mark is not None or lost_from is not None
     return Beginning((topic, order.partition), offset, start, stale, lost_from)
 

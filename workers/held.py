@@ -43,6 +43,10 @@ class Held:
         """The query that is next."""
         return next(iter(self._next), None)
 
+    def first_alone(self) -> Work | None:
+        """The first of those beside the next that has to run alone."""
+        return next((work for work in self._next if work.alone), None)
+
     def together(self) -> Iterator[Work]:
         """Those that may be in the next batch: what has to run alone ends it, so that order within a partition is kept."""
         for work in self._next:
@@ -57,10 +61,6 @@ class Held:
     def take_partition(self, partition: int) -> list[Work]:
         """Takes out what is left to the next owner of a partition."""
         return self._take(lambda work: work.part.partition == partition)
-
-    def take_head(self) -> Work:
-        """Takes out the query that is next."""
-        return self._next.popleft()
 
     def remove(self, work: Work) -> None:
         """Takes one out."""

@@ -5,7 +5,7 @@ Each step:
  2. Stand still while the supervisor is not heard: somebody else may have our partitions by now.
  3. Take what is queued; offline work only while there is no online work, and no more of it than a batch.
  4. Answer what is past its deadline with `expired`.
- 5. After a death: commit a mark, and run one record by itself.
+ 5. After a death: commit a mark, and run one record by itself; commit that before anything runs together.
  6. Tell the supervisor how far we have got, and decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
  7. Form a batch and run it; if the engine fails it, each record by itself.
  8. Produce the replies; a confirmed one marks its record as done.
@@ -202,6 +202,12 @@ class Instance:
         head = self._held.head()
         if head is None:
             return
+        if not head.alone and self._partitions.marked(offline=head.offline):
+            alone = self._held.first_alone()  # of another partition: within one what runs alone comes first
+            if alone is None:
+                self._clear()
+                return
+            head = alone
         if head.alone:
             self._run_alone(head)
             return
@@ -219,10 +225,17 @@ class Instance:
             return
         if not self._partitions.mark(work.part, work.record.offset, CONFIRM_S):
             return
-        self._held.take_head()
+        self._held.remove(work)
         with self._announced(alone=True):
             if self._decode(work, alone=True):
                 self._run_batch([work])
+
+    def _clear(self) -> None:
+        """What ran alone is committed before anything runs together."""
+        if self._answers.unconfirmed:
+            self._deliver(IDLE_S)
+        else:
+            self._partitions.settle(CONFIRM_S)
 
     def _announced(self, *, alone: bool) -> AbstractContextManager[None]:
         """From a record's decoding on, the supervisor knows how far we have got: a body may kill as well as an inference."""

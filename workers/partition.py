@@ -23,6 +23,8 @@ class Partition:
     begin: int
     """Where this owner began: `start.deaths` are those of the record there."""
     offline: bool = False
+    marked: int | None = None
+    """Offset of the mark that stands in the commit, until a commit passes it; None = there is none."""
     in_hand: int = 0
     """Records taken, and neither done nor left to the next owner."""
     release_by: float | None = None
@@ -46,6 +48,12 @@ class Partition:
         """It has its confirmed reply or dead letter; said once a record."""
         self.progress.done(offset)
         self.in_hand -= 1
+
+    def committed(self, offset: int) -> None:
+        """A commit was confirmed."""
+        self.progress.committed(offset)
+        if self.marked is not None and offset > self.marked:
+            self.marked = None
 
     def leave(self) -> None:
         """A record that was not begun is left to the next owner."""

@@ -195,7 +195,17 @@ class Partitions:
                 raise
             log.warning("mark not confirmed", extra={"error": str(error)})
             return False
+        part.marked = offset
         return True
+
+    def marked(self, *, offline: bool) -> bool:
+        """Whether a record that was taken has its mark in a commit still: it would be blamed for a death now, whatever runs.
+
+        Args:
+            offline: whether to look at offline work as well, which runs only after all online work.
+        """
+        parts = (part for part in self._parts.values() if offline or not part.offline)
+        return any(part.marked is not None and part.progress.taken > part.marked for part in parts)
 
     def close(self) -> None:
         """Stops consuming; commits nothing."""
@@ -217,13 +227,16 @@ class Partitions:
                 for at, topic in enumerate(self._topics)
             ]
             self._orders[partition] = (order, begun)
-        for place, position in beginning.marks(begun).items():
+        marks = beginning.marks(begun)
+        for place, position in marks.items():
             self._queues[place[0]].commit({place: position}, wait=True)
         del self._orders[partition]
         if any(part.start.elsewhere for part in begun):
             return [Refused(partition=partition)]
         for part in begun:
             self._own(part.place, part.offset, part.start, lost_from=part.lost_from)
+            if marks.get(part.place, (0, ""))[1]:
+                self._parts[part.place].marked = part.offset
         return [Taken(partition=partition)]
 
     def _own(self, place: Place, offset: int, start: Start, *, lost_from: int | None) -> None:
@@ -294,7 +307,7 @@ class Partitions:
                 if part is None or not 0 <= answer.offset <= part.progress.position:
                     continue  # of an earlier life of the partition
                 if answer.error is None:
-                    part.progress.committed(answer.offset)
+                    part.committed(answer.offset)
                 else:
                     part.progress.refused()
                     log.warning("commit not confirmed", extra={"error": str(answer.error)})

@@ -2,7 +2,9 @@
 
 An owner whose predecessor did not release begins *after a death*: it runs what the dead one may have held one record at a
 time. Before each it commits a mark. `deaths` is raised by the next owner, before it runs anything, and only if its
-predecessor died; a second death, on another worker where there is one, condemns the record. (Model-checked, spec `poison`.)
+predecessor died; a second death, on another worker where there is one, condemns the record. What came into the log after the
+new owner began cannot have been the dead one's, and runs as always; but first what ran alone is committed, so that no mark is left
+that a later death would be blamed on. (Model-checked, spec `poison`.)
 """
 
 from __future__ import annotations
@@ -58,13 +60,14 @@ class Start:
     """Another worker has to try."""
 
 
-def start(committed: int, mark: Mark | None, death: Death | None, *, worker: str, others: bool) -> Start:
+def start(committed: int, mark: Mark | None, death: Death | None, *, end: int, worker: str, others: bool) -> Start:
     """Decides how to begin at `committed`.
 
     Args:
         committed: where the partition stands.
         mark: of the commit, if it has one for this very offset.
         death: of the owner before.
+        end: of the log now.
         worker: ours.
         others: whether another worker could take the partition.
     """
@@ -77,10 +80,10 @@ def start(committed: int, mark: Mark | None, death: Death | None, *, worker: str
         elif death.worker != where or not others:
             deaths = CONDEMNED  # twice on the same worker would prove nothing, where there is another
     if deaths >= CONDEMNED:
-        return Start(_until(committed, mark, death), deaths, where, condemn=True)
+        return Start(_until(committed, mark, death, end), deaths, where, condemn=True)
     if deaths == 1 and where == worker and others:
         return Start(committed, deaths, where, elsewhere=True)
-    return Start(_until(committed, mark, death), deaths, where)
+    return Start(_until(committed, mark, death, end), deaths, where)
 
 
 def to_commit(committed: int, how: Start, *, refusing: bool) -> Mark | None:
@@ -94,9 +97,9 @@ def to_commit(committed: int, how: Start, *, refusing: bool) -> Mark | None:
     return None
 
 
-def _until(committed: int, mark: Mark | None, death: Death | None) -> int:
+def _until(committed: int, mark: Mark | None, death: Death | None, end: int) -> int:
     if death is not None and death.furthest is not None:
         return max(committed, death.furthest)
     if death is not None or mark is not None:
-        return committed + HELD
+        return max(committed, min(committed + HELD, end))
     return committed

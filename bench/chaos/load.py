@@ -54,7 +54,7 @@ class Journal:
         try:
             reply = done.result()
         except InfaasError as error:
-            line = {"asked": asked, "error": error.code}
+            line: dict[str, object] = {"asked": asked, "error": error.code}
         else:
             line = {"asked": asked, "query": reply.query_id, "outcome": reply.outcome, "met": reply.objective_met}
         os.write(self._file, orjson.dumps(line) + b"\n")

@@ -22,7 +22,7 @@ NEEDED = [
     (RETIRE, 'group', {}), (RETIRE, 'inflight', {}), (RETIRE, 'names', {}),
     (GROW, 'level', dict(more=1, scaler=1)), (GROW, 'both', dict(more=1, scaler=1)),
     (RETURNS, 'returns', {}), (RETURNS, 'returns', dict(forged=('mallory', 2, 0))), (RETURNS, 'kept', {}), (RETURNS, 'excluded', {}),
-    (POISON, 'deaths', dict(stop=2, kill=1)), (POISON, 'unknown', dict(machine=True)), (POISON, 'elsewhere', dict(broken=0)),
+    (POISON, 'deaths', dict(stop=2, kill=1)), (POISON, 'unknown', dict(machine=True)), (POISON, 'elsewhere', dict(broken=0)), (POISON, 'clear', dict(broken=0)),
 ]
 HOLD = [(STORE, k) for k in (dict(claim=2, write=2), dict(claim=3, write=2), dict(claim=3, write=2, restart=1))]
 HOLD += [(RETIRE, {}), (GROW, dict(more=3, scaler=2))]

@@ -13,7 +13,7 @@ from infaas.bus import clock
 from infaas.bus.admin import Admin
 from infaas.bus.workqueue import WorkQueue
 from infaas.host.deadlines import LEASE_S
-from infaas.host.messages import Alive, BatchBegan, Release, Released, Take, Taken
+from infaas.host.messages import Alive, BatchBegan, DeathBefore, Release, Released, Take, Taken
 from infaas.schemas.errors import EngineLost
 from infaas.schemas.topics import DEAD_LETTERS
 
@@ -265,6 +265,22 @@ def test_an_idle_instance_says_that_it_is_alive(solo):
     one.until(lambda: len(one.heard(Alive)) >= 2, "signs of life")
 
 
+def test_after_a_death_nobody_can_tell_of_only_what_was_there_runs_alone_and_no_mark_is_left_for_what_follows(solo):
+    engine = Watching()
+    one = engine.one = solo(engine)
+    for n in range(20):
+        one.send(f"old{n}")
+    one.outbox.flush(10)
+    one.tell(Take(partition=0, death=DeathBefore(worker="w0")))
+    one.until(lambda: one.heard(Taken), "the partition")
+    for n in range(60):
+        one.send(f"new{n}")
+    one.until(lambda: len(one.answers) == 80, "all answers")
+    assert engine.alone == 20
+    assert max(engine.together) > 1, "what came later runs in batches again"
+    assert engine.marked_together == 0, "a death now would be blamed on the record that ran alone"
+
+
 def test_an_instance_whose_supervisor_is_silent_stands_still_and_goes_on_when_it_is_heard(solo):
     """By the time a frozen supervisor's worker is pronounced dead others have its partitions: every query would be answered twice."""
     one = solo()
@@ -302,6 +318,22 @@ def test_a_value_too_large_for_a_record_goes_by_claim_check_both_ways(solo):
     reply = Reply.of(record, 0.0, claims.get(record.value, record.header_map))
     np.testing.assert_array_equal(reply.outputs["y"], rows * 2)
     assert any(batch.limit_ms > 10_000 for batch in one.heard(BatchBegan)), "the fetch is announced"
+
+
+class Watching(Doubling):
+    """Notes who runs alone, and whether a mark stands while others run together."""
+
+    def __init__(self):
+        self.alone, self.together, self.marked_together, self.one = 0, [0], 0, None
+
+    def run(self, inputs):
+        began = self.one.heard(BatchBegan) if self.one else []
+        if began and began[-1].alone:
+            self.alone += 1
+        elif began:
+            self.together.append(len(inputs["x"]))
+            self.marked_together += self.one.instance._partitions.marked(offline=True)
+        return super().run(inputs)
 
 
 def admin_committed(settings, topic):

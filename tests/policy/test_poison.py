@@ -49,7 +49,15 @@ TABLE = {
 @pytest.mark.parametrize("case", TABLE)
 def test_start(case):
     mark, death, others, expected = TABLE[case]
-    assert start(COMMITTED, mark, death, worker="b", others=others) == expected
+    assert start(COMMITTED, mark, death, end=COMMITTED + 2 * HELD, worker="b", others=others) == expected
+
+
+@pytest.mark.parametrize("mark", [None, MARKED])
+def test_what_came_after_the_new_owner_began_cannot_have_been_the_dead_ones(mark):
+    """A supervisor that is gone takes the knowledge with it; hundreds of records, each with its mark, are slower than they come."""
+    begun = start(COMMITTED, mark, Death("a"), end=COMMITTED + 3, worker="b", others=False)
+    assert begun.alone_until == COMMITTED + 3
+    assert start(COMMITTED, None, Death("a"), end=COMMITTED, worker="b", others=False) == Start(COMMITTED)
 
 
 @given(
@@ -58,9 +66,11 @@ def test_start(case):
     st.none() | st.builds(Death, st.sampled_from(["a", "b", "c"]), st.none() | st.integers(0, 60)),
     st.sampled_from(["a", "b"]),
     st.booleans(),
+    st.integers(0, 2 * HELD),
 )
-def test_the_count_is_raised_by_one_and_only_after_a_death(committed, mark, death, worker, others):
-    how = start(committed, mark, death, worker=worker, others=others)
+def test_the_count_is_raised_by_one_and_only_after_a_death(committed, mark, death, worker, others, more):
+    end = committed + more
+    how = start(committed, mark, death, end=end, worker=worker, others=others)
     counted = mark.deaths if mark and mark.offset == committed else 0
     assert counted <= how.deaths <= max(counted, min(CONDEMNED, counted + 1))
     if death is None or mark is None or mark.offset != committed:
@@ -68,7 +78,7 @@ def test_the_count_is_raised_by_one_and_only_after_a_death(committed, mark, deat
     assert how.condemn == (how.deaths >= CONDEMNED)
     assert how.alone_until >= committed
     if death is not None and not how.elsewhere:
-        assert how.alone_until >= (committed + HELD if death.furthest is None else death.furthest)
+        assert how.alone_until >= (min(committed + HELD, end) if death.furthest is None else death.furthest)
     if how.elsewhere:
         assert others
         assert how.first_worker == worker
@@ -102,7 +112,7 @@ class Cell:
     def own(self, worker, accident):
         """One owner's life; `accident` = (after how many runs, what), None = it lives on. Returns whether it began."""
         others = len(self.workers) > 1
-        how = start(self.committed, Mark.parse(self.metadata), self.last, worker=worker, others=others)
+        how = start(self.committed, Mark.parse(self.metadata), self.last, end=RECORDS, worker=worker, others=others)
         mark = to_commit(self.committed, how, refusing=how.elsewhere)
         if mark is not None or not how.elsewhere:
             self.commit(self.committed, str(mark or ""))
