@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
+from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import BUILD_SILENCE_S
 from infaas.host.messages import (
@@ -38,6 +39,7 @@ class Building:
     Args:
         variant: what to make.
         worker: our name.
+        cores: reserved for it.
         memory_bytes: what it is accounted with.
         launch: starts the build's process.
         write: writes a fact.
@@ -59,6 +61,7 @@ class Building:
         self._now = now
         self._worker, self._launch, self._write = worker, launch, write
         self._tries = 1
+        self._pause = Backoff()
         self.child: Child | None = None
         self.done = False
         self._begin()
@@ -66,19 +69,22 @@ class Building:
     def step(self) -> None:
         """Hears the child; a build that dies is tried once more, then it has failed."""
         if self.child is None:
+            if not self.done and self._pause.over(self._now()):
+                self._begin()
             return
-        for message in self.child.heard():
+        child = self.child
+        for message in child.heard():
             self._hear(message)
-        status = self.child.status()
+        status = child.status()
         self._heard.look(self._now())
-        if status is None and self._heard.stuck(self._now(), BUILD_SILENCE_S):
-            self.child.kill()
-            status = self.child.status()
-        if status is None:
+        why = None if status is None else f"ended with status {status}"
+        if status is None and (why := self._heard.stuck(self._now(), BUILD_SILENCE_S)):
+            child.kill()
+        if why is None:
             return
-        for message in self.child.heard():
+        for message in child.heard():
             self._hear(message)
-        self.child.reap()
+        child.reap()
         self.child = None
         if self.done:
             return
@@ -86,7 +92,7 @@ class Building:
             self._tries += 1
             self._begin()
             return
-        self._fail(f"the build ended with status {status}, {self._tries} times")
+        self._fail(f"the build was given up after {self._tries} times: {why}")
 
     def end(self) -> None:
         """Ends the child now; nothing is written."""
@@ -94,10 +100,19 @@ class Building:
             self.child.kill()
             self.child = None
 
+    def fail(self, why: str) -> None:
+        """Ends the child now: the build has failed."""
+        self.end()
+        self._fail(why)
+
     def _begin(self) -> None:
         now_s = self._now()
         self._heard = Heard(heard_s=now_s, looked_s=now_s)
-        self.child = self._launch()
+        try:
+            self.child = self._launch()
+        except Exception:
+            self._pause.fail(now_s)
+            log.exception("a build can't be started", extra={"variant": self.variant.variant})
 
     def _hear(self, message: FromChild) -> None:
         self._heard.heard_s = self._now()

@@ -187,6 +187,11 @@ class Running:
             self.child.kill()
             self.child = None
 
+    def crash(self, why: str) -> None:
+        """Something went wrong while it was looked after: that is its own death, and it is started again."""
+        self.end()
+        self._crash("instance", why, released=False)
+
     def stop(self) -> None:
         """Ends it now, whatever it does, and says in its fact what became of its partitions."""
         self.end()
@@ -209,8 +214,8 @@ class Running:
         self._started_s = self._next_keep_s = now_s
         try:
             self.child = self._launch()
-        except OSError as error:
-            log.warning("an instance can't be started", extra={"variant": self.variant.variant, "error": str(error)})
+        except Exception as error:
+            log.exception("an instance can't be started", extra={"variant": self.variant.variant})
             self._crash("outside", f"can't be started: {error}", released=True)
 
     def _listen(self, child: Child) -> None:

@@ -93,12 +93,28 @@ class Supervisor:
         view = self._table.view()
         self._check_life(view)
         self._place(view)
-        for (variant, _), one in list(self._running.items()):
-            one.step(view, others=self._others(view, variant))
-        for build in self._builds.values():
-            build.step()
+        self._look_after(view)
         self._compare(view)
         self._report()
+
+    def _look_after(self, view: View) -> None:
+        """What goes wrong with one of them is its own failure, never ours."""
+        for (variant, number), instance in list(self._running.items()):
+            try:
+                instance.step(view, others=self._others(view, variant))
+            except ProducerFatal:
+                raise
+            except Exception as error:
+                log.exception("looking after an instance", extra={"variant": variant, "instance": number})
+                instance.crash(f"{type(error).__name__}: {error}")
+        for variant, build in self._builds.items():
+            try:
+                build.step()
+            except ProducerFatal:
+                raise
+            except Exception as error:
+                log.exception("looking after a build", extra={"variant": variant})
+                build.fail(f"{type(error).__name__}: {error}")
 
     def close(self) -> None:
         """Drains the instances, kills what does not end in time, says what became of each, and then that we have stopped.

@@ -45,8 +45,8 @@ def cell(settings, environment):
     admin.close()
 
 
-def supervisor(cell, name="w1"):
-    made = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=1))
+def supervisor(cell, name="w1", cores=1):
+    made = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=cores))
     cell.others.append(made)
     return made
 
@@ -272,3 +272,25 @@ def test_one_placement_that_cannot_be_started_stops_nothing_else(cell, monkeypat
     cell.place(worker.name, 1, broken)
     active(cell, worker)
     assert broken in made
+
+
+def test_what_goes_wrong_with_one_instance_ends_neither_the_supervisor_nor_another(cell):
+    broken = "broken.v1.onnxruntime-cpu1-fp32"
+    cell.publish(Repository().put(doubling_model()), broken)
+    worker = supervisor(cell, cores=2)
+    cell.place(worker.name, 1, broken)
+    active(cell, worker)
+    cell.until(lambda: (broken, 0) in worker._running, "the other instance")
+    unlucky, calls = worker._running[broken, 0], []
+
+    def fail(*_, **__):
+        calls.append(unlucky.child and unlucky.child.pid)
+        raise KeyError("broken")
+
+    unlucky.step = fail
+    cell.until(lambda: len(calls) > 2, "it to be looked after again")
+    del unlucky.step
+    assert not any(psutil.pid_exists(pid) for pid in calls if pid)
+    assert "KeyError" in unlucky.reason
+    assign(cell, worker)
+    held(cell, worker)

@@ -1,6 +1,9 @@
 """One instance under its supervisor, with a child that only speaks: whose fault an end is, and what its fact says."""
 
+import errno
+
 import pytest
+from children import SilentChild
 
 from infaas.host.deadlines import LEASE_S, RELEASE_S, SILENCE_S
 from infaas.host.messages import (
@@ -40,37 +43,12 @@ WORKER = Worker(
 )
 
 
-class Child:
-    """Says what it is made to say."""
-
-    pid = 1
-
-    def __init__(self):
-        self.said, self.told, self.ended, self.killed = [], [], None, False
-
-    def heard(self):
-        said, self.said = self.said, []
-        return said
-
-    def tell(self, message):
-        self.told.append(message)
-
-    def status(self):
-        return self.ended
-
-    def kill(self):
-        self.killed = True
-
-    def reap(self):
-        pass
-
-
 class Host:
     """The supervisor's part: a clock, the log of facts, the children it started."""
 
     def __init__(self, partitions=2):
         self.now_s, self.facts, self.children, self.refuse = 100.0, [], [], None
-        self.log_loses = False
+        self.log_loses, self.tries = False, 0
         self.partitions = tuple(Ownership(owner=ME) for _ in range(partitions))
         self.running = Running(
             variant=VARIANT, me=ME, launch=self.launch, cores=(0,), write=self.facts.append,
@@ -78,9 +56,10 @@ class Host:
         )  # fmt: skip
 
     def launch(self):
+        self.tries += 1
         if self.refuse is not None:
             raise self.refuse
-        self.children.append(Child())
+        self.children.append(SilentChild())
         return self.children[-1]
 
     @property
@@ -348,12 +327,25 @@ def test_having_become_ready_what_was_outside_has_passed(host):
     assert host.fact.state != "failed"
 
 
-def test_a_process_that_cannot_be_started_is_started_later(host):
-    host.refuse = FileNotFoundError("no such interpreter")
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError("no such interpreter"),
+        OSError(errno.EMFILE, "too many open files"),
+        MemoryError("out of memory"),
+        RuntimeError("can't start new thread"),
+        ValueError("no process can be made of this"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_process_that_cannot_be_started_is_started_later_whatever_the_reason(host, error):
     host.hold()
     host.die()
-    host.step(1.0)
-    assert "no such interpreter" in host.fact.reason
+    host.refuse = error
+    tries = host.tries
+    host.step(20.0)
+    assert 3 <= host.tries - tries <= 10, "it is tried again, with pauses"
+    assert str(error) in host.fact.reason
     host.refuse = None
     host.step(6.0)
     host.hold()
@@ -368,3 +360,13 @@ def test_a_refused_partition_is_taken_again_when_nobody_else_could_try(host):
     assert host.fact.taken == (1,)
     host.step(0.1, others=False)
     assert host.fact.taken == (0, 1)
+
+
+def test_what_goes_wrong_while_it_is_looked_after_is_its_own_crash(host):
+    host.hold()
+    host.step(0.0, began(_0=7))
+    host.running.crash("KeyError: 7")
+    assert host.child.killed
+    assert (host.fact.state, host.fact.reason, host.fact.died) == ("starting", "KeyError: 7", {0: 7, 1: 0})
+    host.again()
+    assert host.fact.state == "active"
