@@ -14,8 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import fsspec
-
 from infaas.schemas.errors import ArtifactError, BadInput, PayloadTooLarge, StorageFull
 
 PREFIX = "sha256:"
@@ -54,6 +52,8 @@ class Repository:
     """Puts and fetches content by its digest."""
 
     def __init__(self, url: str | None = None) -> None:
+        import fsspec  # with it comes asyncio: not for those who only want to know where copies are kept
+
         self.url = url or default_url()
         self._fs, self._root = fsspec.core.url_to_fs(self.url)
 

@@ -6,12 +6,14 @@ A query by application may reach any of them, so the first registration fixes th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from infaas.schemas.errors import BadModel, BadTensor
-from infaas.schemas.oip import Array, datatype_of
+
+if TYPE_CHECKING:
+    from infaas.schemas.oip import Array
 
 Metric = Literal["accuracy"]
 
@@ -31,6 +33,8 @@ class TensorSpec(BaseModel):
         Raises:
             BadTensor: naming the field and what was expected.
         """
+        from infaas.schemas.oip import datatype_of  # here alone: whoever only reads metadata needs no numpy
+
         found = datatype_of(array)
         if found != self.datatype:
             raise BadTensor(f"inputs.{self.name}.datatype", self.datatype, found)
