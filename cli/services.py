@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -27,10 +28,8 @@ def worker(
     """
     _set(INFAAS_WORKER_NAME=name, INFAAS_WORKER_CORES=cores)
     _cell(bootstrap_servers, topic_prefix)
-    from infaas.host.process import run_service
-    from infaas.workers.__main__ import main
-
-    raise typer.Exit(run_service(main))
+    # In this process's place: what the command line has imported has threads, and is nothing that instances need.
+    os.execv(sys.executable, [sys.executable, "-m", "infaas.workers"])  # noqa: S606 - no shell is wanted
 
 
 @told

@@ -14,6 +14,14 @@ from collections.abc import Mapping, Sequence
 from typing import IO
 
 Stream = int | IO[bytes] | None
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+"""Variables that libraries read the number of their threads from."""
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """A child's environment: ours, who its parent is, and how many threads its libraries may have (0 = as they like)."""
+    libraries = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    return {**os.environ, "INFAAS_PARENT_PID": str(os.getpid()), **libraries}
 
 
 def spawn(
@@ -42,19 +50,12 @@ def spawn(
     Raises:
         OSError: if no process can be made.
     """
-    count = threads or len(cores)
-    libraries = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
     process = subprocess.Popen(
         [sys.executable, "-m", module],
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        env={
-            **os.environ,
-            "INFAAS_PARENT_PID": str(os.getpid()),
-            **(libraries if count else {}),
-            **(environment or {}),
-        },
+        env={**environment_of(threads or len(cores)), **(environment or {})},
     )
     with contextlib.suppress(OSError):  # it may have ended already; the exit says why
         if cores and sys.platform == "linux":

@@ -1,9 +1,13 @@
-"""`python -m infaas.workers.serve`: the process of one instance; a supervisor starts it and holds its other end."""
+"""`python -m infaas.workers.serve`: the process of one instance; a supervisor starts it and holds its other end.
+
+Callers wait for what is done here, so connections are made while the model loads.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +37,25 @@ CALIBRATE_S = 10.0
 OFFLINE_WAIT_MS = 500  # nobody waits for offline work, and a fetch that waits costs the broker nothing
 
 
+@dataclass(frozen=True, slots=True)
+class Connections:
+    """The Kafka clients of one instance."""
+
+    outbox: Outbox
+    online: WorkQueue
+    offline: WorkQueue
+
+    @classmethod
+    def open(cls, settings: BusSettings, order: Serve) -> Connections:
+        """Begins to connect; the clients go on with it in threads of their own."""
+        name = f"{order.worker}-{order.variant.variant}-{order.instance}"
+        return cls(
+            outbox=Outbox(settings, client_id=name),
+            online=WorkQueue(settings, client_id=name),
+            offline=WorkQueue(settings, client_id=f"{name}-offline", wait_ms=OFFLINE_WAIT_MS),
+        )
+
+
 def main(stop: Stop) -> None:
     """Serves until it is told to stop, or its supervisor is gone."""
     inbox, descriptor = child_channel()
@@ -42,8 +65,9 @@ def main(stop: Stop) -> None:
     say = partial(tell, descriptor)
     settings = BusSettings()
     try:
+        connections = Connections.open(settings, order)
         loaded = load(order)
-        instance = compose(settings, order, inbox, say, loaded)
+        instance = compose(settings, order, inbox, say, loaded, connections)
         while not (stop or inbox.closed or instance.stopping):
             instance.step()
         instance.close()
@@ -71,7 +95,12 @@ def load(order: Serve) -> Engine:
 
 
 def compose(
-    settings: BusSettings, order: Serve, inbox: Inbox[ToChild], say: Callable[[Message], None], loaded: Engine
+    settings: BusSettings,
+    order: Serve,
+    inbox: Inbox[ToChild],
+    say: Callable[[Message], None],
+    loaded: Engine,
+    connections: Connections,
 ) -> Instance:
     """Puts an instance together and warms it up.
 
@@ -82,10 +111,9 @@ def compose(
     profile = variant.profile
     if profile is None:
         raise ConfigurationError(f"{variant.variant} has no profile: it is not measured")
-    name = f"{worker}-{variant.variant}-{order.instance}"
     runner = Runner(loaded, variant.contract)
     runner.probe()
-    outbox = Outbox(settings, client_id=name)
+    outbox = connections.outbox
     calibrate(outbox, settings, worker=worker, timeout=CALIBRATE_S)
     dead_letters = DeadLetters(outbox, settings, service="instance")
     claims, counters = ClaimCheck(settings), Counters()
@@ -104,8 +132,8 @@ def compose(
         voice=Voice(say),
         outbox=outbox,
         partitions=Partitions(
-            online=WorkQueue(settings, client_id=name),
-            offline=WorkQueue(settings, client_id=f"{name}-offline", wait_ms=OFFLINE_WAIT_MS),
+            online=connections.online,
+            offline=connections.offline,
             topics=(settings.names.work(variant.variant), settings.names.offline(variant.variant)),
             worker=worker,
             on_lost=lost,

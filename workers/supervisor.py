@@ -25,6 +25,7 @@ from infaas.bus.telemetry import Reporter
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import KILL_S, RELEASE_S, STOP_S, Deadline
+from infaas.host.forkserver import ForkServer
 from infaas.host.messages import Build, Serve
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import Fenced, ProducerFatal
@@ -55,11 +56,12 @@ class Supervisor:
     Args:
         settings: of the cell.
         own: of this worker.
+        server: makes instances as copies; None = they are processes from scratch.
     """
 
-    def __init__(self, *, settings: BusSettings, own: WorkerSettings) -> None:
+    def __init__(self, *, settings: BusSettings, own: WorkerSettings, server: ForkServer | None = None) -> None:
         self.name = check_name("worker", own.name)
-        self._settings, self._own = settings, own
+        self._settings, self._own, self._server = settings, own, server
         self._cores, self._memory = own.core_numbers(), own.memory()
         self._outbox = Outbox(settings, client_id=self.name)
         self._table = Table(settings, client_id=self.name, before=self._before, before_prefix=f"instance/{self.name}/")
@@ -278,7 +280,9 @@ class Supervisor:
         self._running[variant.variant, number] = Running(
             variant=variant,
             me=Owner(worker=self.name, boot_id=self.boot_id, instance=number),
-            launch=lambda: Child(module=INSTANCE_MODULE, cores=cores, order=order, memory_bytes=limit_bytes),
+            launch=lambda: Child(
+                module=INSTANCE_MODULE, cores=cores, order=order, memory_bytes=limit_bytes, server=self._server
+            ),
             cores=cores,
             write=self._facts.write,
             now_ms=self._outbox.clock.now_ms,

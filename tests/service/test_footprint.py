@@ -27,6 +27,15 @@ def test_the_data_path_imports_neither_torch_nor_faststream(module):
     assert found.stdout.strip() == "[]"
 
 
+def test_a_supervisor_can_fork_its_server_before_it_has_a_thread_and_is_small():
+    code = (
+        "import os, sys, infaas.workers.__main__; "
+        "print(sorted({'numpy', 'fsspec'} & set(sys.modules)), len(os.listdir('/proc/self/task')))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[] 1"
+
+
 def test_an_instance_that_serves_onnx_is_small(settings, environment):
     cell = Cell(settings)
     admin = Admin(settings, client_id="test")

@@ -59,12 +59,14 @@ class Solo:
             contract=CONTRACT, validation_digest=CONTRACT.validation_digest, artifact_digest="sha256:0", profile=profile(),
             cost_per_hour=0.05,
         )  # fmt: skip
+        order = Serve(variant=variant, worker="w1", instance=0, repository_url="", cache_dir="")
         self.instance = serve.compose(
             settings,
-            Serve(variant=variant, worker="w1", instance=0, repository_url="", cache_dir=""),
+            order,
             Inbox(reading, TO_CHILD),
             self.said.append,
             engine or Doubling(),
+            serve.Connections.open(settings, order),
         )
 
     def tell(self, message) -> None:

@@ -1,0 +1,85 @@
+"""A child process, whatever it does: its supervisor waits for none, loses none, and keeps none that it could not make."""
+
+import os
+import signal
+import subprocess
+import time
+
+import psutil
+import pytest
+from processes import left_of
+
+from infaas.host import child as module
+from infaas.host.child import KILLED_S, Child
+from infaas.host.messages import Release, Stop
+
+CHILD = "infaas.workers.serve"
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Processes as they are started."""
+    processes, spawn = [], module.spawn
+
+    def noticed(*args, **more):
+        processes.append(spawn(*args, **more))
+        return processes[-1]
+
+    monkeypatch.setattr(module, "spawn", noticed)
+    yield processes
+    for process in processes:
+        process.kill()
+        process.wait()
+        process.stdin.close()
+        process.stdout.close()
+
+
+def test_who_tells_a_child_that_does_not_read_does_not_wait_and_it_is_told_later(made):
+    child = Child(module=CHILD, cores=(), order=Stop())
+    os.kill(child.pid, signal.SIGSTOP)
+    began_s = time.monotonic()
+    for partition in range(10_000):  # more than a pipe holds
+        child.tell(Release(partition=partition))
+    assert time.monotonic() - began_s < 5.0
+    assert child._unsent
+    os.kill(child.pid, signal.SIGCONT)
+    deadline = time.monotonic() + 60.0
+    while child.status() is None and time.monotonic() < deadline:  # no order: it ends once it is told that it is none
+        child.heard()
+        time.sleep(0.01)
+    assert child.status() is not None
+    child.reap()
+
+
+def test_a_child_whose_channel_cannot_be_made_is_no_process_left(made, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(module, "Inbox", refuse)
+    with pytest.raises(RuntimeError):
+        Child(module=CHILD, cores=(), order=Stop())
+    made[0].wait(10.0)
+    assert made[0].stdin.closed
+    assert made[0].stdout.closed
+
+
+def test_who_kills_what_the_kernel_holds_does_not_wait_for_it(made, monkeypatch):
+    child = Child(module=CHILD, cores=(), order=Stop())
+    process, held = made[0], [True]
+    poll, wait = process.poll, process.wait
+
+    def late(timeout=None):
+        if held[0]:
+            raise subprocess.TimeoutExpired(CHILD, timeout)
+        return wait(timeout)
+
+    monkeypatch.setattr(process, "poll", lambda: None if held[0] else poll())
+    monkeypatch.setattr(process, "wait", late)
+    began_s = time.monotonic()
+    child.kill()
+    assert time.monotonic() - began_s < KILLED_S + 1.0
+    held[0] = False
+    assert left_of([psutil.Process(process.pid)]) == []
+    another = Child(module=CHILD, cores=(), order=Stop())  # whoever starts the next one waits for those before
+    assert not psutil.pid_exists(process.pid)
+    another.kill()
