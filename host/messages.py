@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from infaas.schemas.metadata import Built, Variant
 from infaas.schemas.profile import BatchPoint
+from infaas.schemas.reports import Counters, Position
 
 
 class Message(BaseModel):
@@ -115,19 +116,6 @@ class BatchEnded(Message):
     said: Literal["batch_ended"] = "batch_ended"
 
 
-class Counters(Message):
-    """Of one instance, since its process started."""
-
-    arrived: int = 0
-    answered: int = 0
-    expired: int = 0
-    failed: int = 0
-    batches: int = 0
-    busy_ms: float = 0.0
-    batch_size_sum: int = 0
-    queue_ms_p99: float = 0.0
-
-
 class LastBatch(Message):
     """The last batch, for the monitor."""
 
@@ -136,21 +124,13 @@ class LastBatch(Message):
     expected_ms: float
 
 
-class PartitionAt(Message):
-    """How far a partition of the work topic is."""
-
-    partition: int
-    end: int
-    completed: int
-
-
 class Stats(Message):
     """How far the instance is."""
 
     said: Literal["stats"] = "stats"
     counters: Counters = Field(default_factory=Counters)
     last: LastBatch | None = None
-    positions: tuple[PartitionAt, ...] = ()
+    positions: tuple[Position, ...] = ()
     offline: int = 0
     """Offline records taken and not answered."""
 

@@ -32,15 +32,11 @@ class Position(BaseModel):
     """Everything below is answered."""
 
 
-class InstanceReport(BaseModel):
-    """One instance's counters since it started."""
+class Counters(BaseModel):
+    """What an instance has done since its process started: it tells its supervisor, who reports it."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    variant: str
-    instance: int
-    pid: int
-    state: InstanceState
     arrived: int = 0
     answered: int = 0
     expired: int = 0
@@ -48,6 +44,17 @@ class InstanceReport(BaseModel):
     batches: int = 0
     busy_ms: float = 0.0
     batch_size_sum: int = 0
+    queue_ms_p99: float = 0.0
+    """Of the last queries; the rest is cumulative."""
+
+
+class InstanceReport(Counters):
+    """One instance: its counters, and what its supervisor observes."""
+
+    variant: str
+    instance: int
+    pid: int
+    state: InstanceState
     query_ms: float = 0.0
     """Observed time a query, ms: inference time over queries, smoothed; 0 = nothing observed yet."""
     slowdown: float = 1.0
@@ -56,9 +63,6 @@ class InstanceReport(BaseModel):
     positions: tuple[Position, ...] = ()
     age_ms: float = 0.0
     """How old the positions were when this was sent."""
-    queue_ms_p99: float = 0.0
-    latency_ms_p50: float = 0.0
-    latency_ms_p99: float = 0.0
 
 
 class WorkerReport(Report):
@@ -71,7 +75,6 @@ class WorkerReport(Report):
     instances: tuple[InstanceReport, ...] = ()
     cores_used: float = 0.0
     """Cores' worth of processor time used by the worker's processes since the last report."""
-    memory_used_bytes: int = 0
     builds: tuple[str, ...] = ()
     idle_cores: int = 0
 

@@ -13,8 +13,8 @@ from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.replies import Reply, ReplySender
 from infaas.schemas.errors import ProducerFatal
 from infaas.schemas.oip import Array
-from infaas.workers.counters import Counters
 from infaas.workers.replies import Ran, Replies
+from infaas.workers.tally import Tally
 from infaas.workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -27,11 +27,11 @@ class Answers:
         replies: makes them.
         sender: delivers them.
         dead_letters: keeps what failed.
-        counters: what is counted.
+        tally: what is counted.
     """
 
-    def __init__(self, *, replies: Replies, sender: ReplySender, dead_letters: DeadLetters, counters: Counters) -> None:
-        self._replies, self._sender, self._dead, self._counters = replies, sender, dead_letters, counters
+    def __init__(self, *, replies: Replies, sender: ReplySender, dead_letters: DeadLetters, tally: Tally) -> None:
+        self._replies, self._sender, self._dead, self._tally = replies, sender, dead_letters, tally
         self.unconfirmed = 0
         """Queries that are answered, and not yet known to be."""
 
@@ -43,17 +43,17 @@ class Answers:
         except Exception as error:  # noqa: BLE001 - it is this query's failure, whatever it is
             self.failed(work, error, stage="encode")
             return
-        self._counters.answered += 1
+        self._tally.count("answered")
         self._send(work, reply, self._pending(work, 1))
 
     def expired(self, work: Work, now_ms: float) -> None:
         """Nobody waits for it any more."""
-        self._counters.expired += 1
+        self._tally.count("expired")
         self._send(work, self._replies.expired(work, now_ms), self._pending(work, 1))
 
     def failed(self, work: Work, error: Exception | str, *, stage: str, code: str | None = None) -> None:
         """It can't be answered."""
-        self._counters.failed += 1
+        self._tally.count("failed")
         confirm = self._pending(work, 2)
         self._keep(work, error, stage, confirm)
         self._send(work, self._replies.failed(work, error, code), confirm)

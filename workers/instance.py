@@ -37,12 +37,12 @@ from infaas.schemas.profile import Profile
 from infaas.workers import poison
 from infaas.workers.answers import Answers
 from infaas.workers.batch import Runner
-from infaas.workers.counters import Counters
 from infaas.workers.held import Held
 from infaas.workers.partition import Partition
 from infaas.workers.partitions import Partitions
 from infaas.workers.poison import HELD
 from infaas.workers.replies import Ran
+from infaas.workers.tally import Tally
 from infaas.workers.voice import Voice
 from infaas.workers.work import Work
 
@@ -73,7 +73,7 @@ class Instance:
         runner: runs batches on the engine.
         answers: how queries end.
         claims: where large values are.
-        counters: what is counted.
+        tally: what is counted.
         now: the monotonic clock, s.
     """
 
@@ -89,13 +89,13 @@ class Instance:
         runner: Runner,
         answers: Answers,
         claims: ClaimCheck,
-        counters: Counters,
+        tally: Tally,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._contract, self._profile = contract, profile
         self._inbox, self._voice, self._outbox, self._clock = inbox, voice, outbox, outbox.clock
         self._partitions, self._runner, self._answers, self._claims = partitions, runner, answers, claims
-        self._counters, self._now = counters, now
+        self._tally, self._now = tally, now
         self._held = Held(profile)
         self._flows = False
         self._heard_s = now()
@@ -180,7 +180,7 @@ class Instance:
             self._accept(part, record)
 
     def _accept(self, part: Partition, record: Record) -> None:
-        self._counters.arrived += 1
+        self._tally.count("arrived")
         try:
             work = Work.of(part, record)
         except Exception as error:  # noqa: BLE001 - it is this record's failure, whatever it is
@@ -266,11 +266,11 @@ class Instance:
             self._failed(batch, error)
             return
         took = (time.perf_counter() - began) * 1000.0
-        self._counters.ran(queries=len(batch), took_ms=took, expected_ms=expected)
+        self._tally.ran(queries=len(batch), took_ms=took, expected_ms=expected)
         done_ms = self._clock.now_ms() + self._outbox.delivery_ms
         for work, found in zip(batch, outputs, strict=True):
             queue_ms = max(0.0, began_ms - work.record.timestamp_ms)
-            self._counters.queue_ms.append(queue_ms)
+            self._tally.waited(queue_ms)
             self._answers.ok(work, found, Ran(rows, took, queue_ms, done_ms))
 
     def _failed(self, batch: list[Work], error: InferenceFailed) -> None:
@@ -301,7 +301,7 @@ class Instance:
             self._partitions.commit()
         if now >= self._next_stats:
             self._next_stats = now + STATS_EVERY_S
-            said = self._counters.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
+            said = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
             if said != self._said:
                 self._said = said
                 self._voice.say(said)

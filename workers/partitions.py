@@ -22,8 +22,9 @@ from infaas.bus.progress import Progress
 from infaas.bus.record import Record
 from infaas.bus.workqueue import Place, WorkQueue
 from infaas.host.deadlines import DRAIN_S
-from infaas.host.messages import Message, PartitionAt, Refused, Released, Take, Taken
+from infaas.host.messages import Message, Refused, Released, Take, Taken
 from infaas.schemas.errors import InfaasError
+from infaas.schemas.reports import Position
 from infaas.workers import beginning
 from infaas.workers.beginning import Beginning
 from infaas.workers.partition import Partition
@@ -121,11 +122,11 @@ class Partitions:
             return []
         return self._accept(self._queues[topic].take(limit, 0.0))
 
-    def positions(self) -> list[PartitionAt]:
+    def positions(self) -> list[Position]:
         """How far the partitions of the work topic are."""
         queue = self._queues[self._topics[0]]
         return [
-            PartitionAt(
+            Position(
                 partition=p.partition, end=max(queue.end(*p.place), p.progress.taken), completed=p.progress.position
             )
             for p in self._parts.values()

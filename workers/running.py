@@ -41,7 +41,7 @@ from infaas.host.messages import (
 from infaas.policy.capacity import capacity
 from infaas.schemas import metadata
 from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
-from infaas.schemas.reports import BacklogEntry, InstanceReport, Position
+from infaas.schemas.reports import BacklogEntry, InstanceReport
 from infaas.store.view import View
 from infaas.workers.crashes import Crashes, Fault
 from infaas.workers.heard import Heard
@@ -174,10 +174,7 @@ class Running:
             variant=self.variant.variant,
             instance=self.me.instance,
             query_ms=round(self.query_ms, 4),
-            positions=tuple(
-                Position(partition=at.partition, end=at.end, completed=at.completed)
-                for at in (stats.positions if stats else ())
-            ),
+            positions=stats.positions if stats else (),
             age_ms=self._heard.age_ms(self._now()),
         )
 

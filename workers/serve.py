@@ -26,10 +26,10 @@ from infaas.schemas.errors import ConfigurationError, InfaasError, ProducerFatal
 from infaas.workers.answers import Answers
 from infaas.workers.batch import Runner
 from infaas.workers.calibration import calibrate
-from infaas.workers.counters import Counters
 from infaas.workers.instance import Instance
 from infaas.workers.partitions import Partitions
 from infaas.workers.replies import Replies
+from infaas.workers.tally import Tally
 from infaas.workers.voice import Voice
 
 START_S = 10.0
@@ -116,7 +116,7 @@ def compose(
     outbox = connections.outbox
     calibrate(outbox, settings, worker=worker, timeout=CALIBRATE_S)
     dead_letters = DeadLetters(outbox, settings, service="instance")
-    claims, counters = ClaimCheck(settings), Counters()
+    claims, tally = ClaimCheck(settings), Tally()
 
     def lost(topic: str, partition: int, offset: int) -> None:
         cause = (
@@ -143,10 +143,10 @@ def compose(
             replies=Replies(variant, profile, worker, claims),
             sender=ReplySender(outbox, settings, dead_letters=dead_letters),
             dead_letters=dead_letters,
-            counters=counters,
+            tally=tally,
         ),
         claims=claims,
-        counters=counters,
+        tally=tally,
     )
 
 

@@ -5,11 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infaas.host.messages import Alive, BatchBegan, BatchEnded, Ready
+from infaas.host.messages import Alive, BatchBegan, BatchEnded, LastBatch, Ready
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import EngineLost, InferenceFailed
 from infaas.schemas.oip import InferRequest
+from infaas.schemas.reports import Counters, Position
 from infaas.workers.batch import Runner
+from infaas.workers.tally import KEPT, Tally
 from infaas.workers.voice import Voice
 
 CONTRACT = Contract(
@@ -96,3 +98,20 @@ def test_the_end_of_a_batch_is_said_whatever_comes_of_it():
     with pytest.raises(ValueError, match="x"), Voice(said.append).batch(5.0, {0: 7}, alone=True):
         raise ValueError("x")
     assert said == [BatchBegan(limit_ms=5.0, alone=True, furthest={0: 7}), BatchEnded()]
+
+
+def test_what_was_counted_is_told_and_its_waits_are_those_of_late():
+    tally = Tally()
+    for what, count in (("arrived", 5), ("answered", 3), ("expired", 1), ("failed", 1)):
+        for _ in range(count):
+            tally.count(what)
+    for queue_ms in [1e6, *range(1, KEPT + 1)]:
+        tally.waited(queue_ms)
+    tally.ran(queries=3, took_ms=4.0, expected_ms=5.0)
+    tally.ran(queries=2, took_ms=1.5, expected_ms=2.0)
+    told = tally.stats([Position(partition=1, end=9, completed=7)], offline=2)
+    assert told.counters == Counters(
+        arrived=5, answered=3, expired=1, failed=1, batches=2, busy_ms=5.5, batch_size_sum=5, queue_ms_p99=253.0
+    )
+    assert told.last == LastBatch(took_ms=1.5, queries=2, expected_ms=2.0)
+    assert (told.positions, told.offline) == ((Position(partition=1, end=9, completed=7),), 2)

@@ -10,7 +10,6 @@ from infaas.host.messages import (
     Alive,
     BatchBegan,
     BatchEnded,
-    Counters,
     Failed,
     Keep,
     Ready,
@@ -24,6 +23,7 @@ from infaas.host.messages import (
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.metadata import Assignment, Hardware, Owner, Ownership, Recipe, Variant, Worker, kind_of
 from infaas.schemas.profile import BatchPoint, Profile
+from infaas.schemas.reports import Counters, Position
 from infaas.store.view import View
 from infaas.workers.crashes import OUTSIDE_S, RECORDS
 from infaas.workers.running import AGAIN_S, LOAD_FLOOR_S, Running
@@ -370,3 +370,13 @@ def test_what_goes_wrong_while_it_is_looked_after_is_its_own_crash(host):
     assert (host.fact.state, host.fact.reason, host.fact.died) == ("starting", "KeyError: 7", {0: 7, 1: 0})
     host.again()
     assert host.fact.state == "active"
+
+
+def test_a_report_carries_every_counter_of_the_instance(host):
+    host.hold()
+    counters = Counters(**{name: number for number, name in enumerate(Counters.model_fields, start=1)})
+    position = Position(partition=1, end=5, completed=3)
+    host.step(0.1, Stats(counters=counters, positions=(position,)))
+    report = host.running.report()
+    assert Counters(**report.model_dump(include=set(Counters.model_fields))) == counters
+    assert report.positions == host.running.backlog().positions == (position,)
