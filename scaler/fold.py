@@ -100,6 +100,7 @@ class Fold:
             avoid=self._avoided(view, now_s),
             failed=_failed(view),
             builds=builds,
+            busy=frozenset(v for v in backlogs.by_variant if backlogs.count(v)),
         )
 
     def park(self, view: View, builds_waiting: int) -> Park:

@@ -4,6 +4,7 @@ Upwards at once: below the slack the cheaper of two moves is taken, more of what
 nothing; the price of a move is the resulting fleet's, plus what loading costs.
 Downwards slowly: an instance goes when the fleet without it would have held, with a band, for T_v.
 What stops is never needed by what has not started yet: instances count for leaving only once they are active.
+The last instance of a variant waits for a moment without work, or that work would want it back; but no more than PATIENCE times T_v.
 Source: INFaaS's greedy heuristic; DESIGN §8, §9 for the whole-fleet price and the hysteresis.
 """
 
@@ -20,6 +21,7 @@ from infaas.scaler.snapshot import Snapshot
 SLACK = 1.05  # INFaaS's threshold: below it the next fluctuation overloads
 BAND = 1.15  # without the instance there must be this much more than the slack, so that noise does not swing
 HOLD_S = 10.0
+PATIENCE = 2.0
 SAVING = 0.9
 SAME = 1e-3
 """Costs that differ by less are the same: the choice is then by what it is good for."""
@@ -194,7 +196,8 @@ def _shrink(
         most = max(most, enough)
         idle = not any(c[0] > 0 and any(o.variant == variant for o in c[1]) for c in classes)
         hold = max(now.variants[variant].load_s, idle_s if idle and not most else HOLD_S)
-        if now.now_s - since >= hold and most < target[variant]:
+        in_hand = not most and variant in now.busy and now.now_s - since < PATIENCE * hold
+        if now.now_s - since >= hold and most < target[variant] and not in_hand:
             target[variant] = most
             running[variant] = min(running[variant], most)
             reasons[variant] = f"not needed for {hold:g} s"

@@ -150,12 +150,18 @@ def _push_out(
 
 
 def spare_on(now: Snapshot, worker: str, needed: Mapping[str, int], placed: Mapping[Place, int]) -> list[str]:
-    """What a worker runs beyond what is needed: first what is needed least, then the most expensive."""
+    """What a worker runs beyond what is needed: first what is needed least, then the most expensive; last what would want back."""
     out: list[str] = []
     for variant in {v for (w, v), n in placed.items() if w == worker and n}:
         total = sum(n for (_, v), n in placed.items() if v == variant)
         out += [variant] * min(placed[worker, variant], max(0, total - needed.get(variant, 0)))
-    return sorted(out, key=lambda v: (-headroom_without(now, [v]), -now.variants[v].cost_per_hour, v))
+
+    def missed(variant: str) -> tuple[bool, float, float, str]:
+        last = out.count(variant) == sum(n for (_, v), n in placed.items() if v == variant)
+        cost = now.variants[variant].cost_per_hour
+        return last and variant in now.busy, -headroom_without(now, [variant]), -cost, variant
+
+    return sorted(out, key=missed)
 
 
 def headroom_without(now: Snapshot, off: Sequence[str]) -> float:

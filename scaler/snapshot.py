@@ -53,6 +53,8 @@ class Snapshot:
     """Of these, where every instance has failed for good: nothing stays there either."""
     builds: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Cores and bytes that builds hold, by worker."""
+    busy: frozenset[str] = frozenset()
+    """Variants with work on its way: their last instance, if it went now, would be wanted back at once."""
 
     @property
     def fleet(self) -> dict[str, int]:

@@ -169,6 +169,27 @@ def test_what_is_wanted_and_does_not_run_is_started():
     assert target.fleet == {"exact": 1}
 
 
+@pytest.mark.parametrize(("work_s", "gone_s"), [(0, 0), (5, 5), (1000, HOLD_S)], ids=["none", "some", "without end"])
+def test_the_last_instance_waits_for_a_moment_without_work_and_not_for_ever(work_s, gone_s):
+    """Gone with work on its way it was wanted back in the same second: unloaded and loaded again, for nothing."""
+    memory, placed = Memory(), {("w0", "small"): 1}
+    for second in range(60):
+        busy = frozenset({"small"} if second < HOLD_S + work_s else ())
+        target, memory = decide(replace(scene(0, float(second), placed), busy=busy), memory)
+        if not target.fleet:
+            break
+    assert second == HOLD_S + gone_s
+
+
+def test_work_on_its_way_keeps_the_last_instance_and_no_more():
+    memory, placed = Memory(), {("w0", "small"): 3}
+    for second in range(int(HOLD_S) + 2):
+        busy = replace(scene(40, float(second), placed), busy=frozenset({"small"}))
+        target, memory = decide(busy, memory)
+        placed = dict(place(busy, target.fleet, target.needed).placed)
+    assert placed == {("w0", "small"): 1}
+
+
 def test_a_square_wave_moves_at_most_once_up_and_once_down_a_period():
     period = [40] * 40 + [180] * 40
     fleets = run(period * 3)
@@ -235,6 +256,15 @@ def test_what_is_pushed_out_is_what_those_that_run_can_do_without():
     )
     plan = place(now, {"exact": 1, "small": 3, "idle": 4, "new": 1}, {"new": 1})
     assert plan.placed == {("w0", "exact"): 1, ("w0", "small"): 3, ("w1", "idle"): 3, ("w1", "new"): 1}
+
+
+def test_what_has_no_work_is_pushed_out_before_the_last_instance_of_what_has():
+    variants = {name: servable(name, 10, 1.0) for name in ("a-busy", "z-idle", "new")}
+    room = {"w0": Room("w0", ("cpu",), 2, 1000)}
+    placed = {("w0", "a-busy"): 1, ("w0", "z-idle"): 1}
+    now = replace(scene(0, placed=placed), variants=variants, rooms=room, busy=frozenset({"a-busy"}))
+    plan = place(now, {"a-busy": 1, "z-idle": 1, "new": 1}, {"new": 1})
+    assert plan.placed == {("w0", "a-busy"): 1, ("w0", "new"): 1}
 
 
 def test_of_what_costs_the_same_that_is_started_which_more_callers_can_use():
