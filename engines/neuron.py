@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from infaas.engines.module import ModuleEngine
 from infaas.schemas.errors import BadModel, InferenceFailed, MissingDependency
 from infaas.schemas.oip import Array
 
@@ -26,12 +25,11 @@ HOW = (
 )
 
 
-class NeuronEngine:
-    """One traced module on one NeuronCore; outputs come back as a dict or as `output0`, `output1`, ..."""
+class NeuronEngine(ModuleEngine):
+    """A traced module on one NeuronCore."""
 
     def __init__(self) -> None:
-        self._torch: Any = None
-        self._module: Any = None
+        super().__init__()
         self._names: list[str] = []
 
     def load(self, path: Path, *, platform: str = "neuron", cores: int = 1) -> None:
@@ -55,23 +53,8 @@ class NeuronEngine:
         except Exception as error:
             raise BadModel("artifact", "a TorchScript file traced by torch_neuronx", str(error)) from error
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Runs one batch; see `Engine.run`."""
-        torch = self._torch
-        arrays = self._in_order(inputs)
-        try:
-            with torch.inference_mode():
-                found = self._module(*(torch.from_numpy(np.array(array)) for array in arrays))
-        except Exception as error:
-            raise InferenceFailed(str(error)) from error
-        if not isinstance(found, dict):
-            many = found if isinstance(found, tuple | list) else (found,)
-            found = {f"output{i}": tensor for i, tensor in enumerate(many)}
-        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
-
-    def close(self) -> None:
-        """Drops the module."""
-        self._module = None
+    def _call(self, inputs: Mapping[str, Array]) -> Any:
+        return self._module(*(self._tensor(array) for array in self._in_order(inputs)))
 
     def _in_order(self, inputs: Mapping[str, Array]) -> list[Array]:
         """Inputs as the module takes them: traced modules know positions, and a caller's order means nothing."""

@@ -9,18 +9,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from infaas.schemas.errors import BadModel, InferenceFailed, MissingDependency
+from infaas.engines.module import ModuleEngine
+from infaas.schemas.errors import BadModel, MissingDependency
 from infaas.schemas.oip import Array
 
 
-class TorchEngine:
-    """One module; inputs go in by name, outputs come back as a dict or as `output0`, `output1`, ..."""
+class TorchEngine(ModuleEngine):
+    """A module that takes its inputs by name."""
 
     def __init__(self) -> None:
-        self._torch: Any = None
-        self._module: Any = None
+        super().__init__()
         self._device = "cpu"
 
     def load(self, path: Path, *, platform: str = "cpu", cores: int = 1) -> None:
@@ -43,20 +41,5 @@ class TorchEngine:
         except Exception as error:
             raise BadModel("artifact", "a TorchScript file or an exported program", str(error)) from error
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Runs one batch; see `Engine.run`."""
-        torch = self._torch
-        try:
-            with torch.inference_mode():
-                tensors = {name: torch.from_numpy(np.array(array)).to(self._device) for name, array in inputs.items()}
-                found = self._module(**tensors)
-        except Exception as error:
-            raise InferenceFailed(str(error)) from error
-        if not isinstance(found, dict):
-            many = found if isinstance(found, tuple | list) else (found,)
-            found = {f"output{i}": tensor for i, tensor in enumerate(many)}
-        return {name: tensor.cpu().numpy() for name, tensor in found.items()}
-
-    def close(self) -> None:
-        """Drops the module."""
-        self._module = None
+    def _call(self, inputs: Mapping[str, Array]) -> Any:
+        return self._module(**{name: self._tensor(array).to(self._device) for name, array in inputs.items()})
