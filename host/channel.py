@@ -1,6 +1,6 @@
 """Lines of JSON between a supervisor and its children, over their standard streams (`messages` says which).
 
-A child that reads the end of its input has lost its supervisor, and ends.
+A child that reads the end of its input has lost its supervisor, and ends: in good order if it can, within seconds in any case.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import logging
 import os
 import queue
 import threading
+import time
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from infaas.host.deadlines import STOP_S
 from infaas.host.messages import TO_CHILD, Message, ToChild
 
 log = logging.getLogger(__name__)
+JOIN_S = 1.0
 _TELLING = threading.Lock()  # a long line of one thread is not cut by one of another
 M = TypeVar("M", bound=Message)
 
@@ -25,16 +29,23 @@ class Inbox(Generic[M]):
     """Messages of a stream, read by a thread; `closed` when the other end is gone.
 
     Args:
-        descriptor: of the stream.
+        descriptor: of the stream; it may be closed at any time, we have our own.
         kinds: what may come; anything else is logged and passed over.
+        on_end: called when the other end is gone.
     """
 
-    def __init__(self, descriptor: int, kinds: TypeAdapter[M]) -> None:
-        self._kinds = kinds
+    def __init__(self, descriptor: int, kinds: TypeAdapter[M], *, on_end: Callable[[], None] = lambda: None) -> None:
+        self._kinds, self._on_end = kinds, on_end
         self._messages: queue.SimpleQueue[M] = queue.SimpleQueue()
         self.closed = False
-        self._thread = threading.Thread(target=self._read, args=(descriptor,), daemon=True)
-        self._thread.start()
+        # A descriptor that somebody else closed would be another stream's by the time it is read again.
+        mine = os.dup(descriptor)
+        self._thread = threading.Thread(target=self._read, args=(mine,), daemon=True)
+        try:
+            self._thread.start()
+        except BaseException:
+            os.close(mine)
+            raise
 
     def _read(self, descriptor: int) -> None:
         # Unbuffered: a thread inside a buffered reader would hold its lock when the process ends.
@@ -44,7 +55,9 @@ class Inbox(Generic[M]):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     self._put(line)
+        os.close(descriptor)
         self.closed = True
+        self._on_end()
 
     def _put(self, line: bytes) -> None:
         try:
@@ -67,18 +80,24 @@ class Inbox(Generic[M]):
             return None
 
     def join(self) -> None:
-        """Waits for the end of the stream, so that nothing a dead child said is missed."""
-        self._thread.join(2.0)
+        """Waits for the end of the stream, so that nothing a dead child said is missed; not for whoever it left with it."""
+        self._thread.join(JOIN_S)
 
 
-def child_channel() -> tuple[Inbox[ToChild], int]:
+def child_channel(*, within_s: float = STOP_S) -> tuple[Inbox[ToChild], int]:
     """For a child: its inbox, and the descriptor its messages go to.
 
-    Standard output is pointed at standard error, so that no library can print into the channel.
+    Standard output is pointed at standard error, so that no library can print into the channel. A child that has not ended so
+    long after its supervisor is gone hangs: nobody else would end it.
     """
     out = os.dup(1)
     os.dup2(2, 1)
-    return Inbox(0, TO_CHILD), out
+
+    def end() -> None:
+        time.sleep(within_s)
+        os._exit(1)
+
+    return Inbox(0, TO_CHILD, on_end=end), out
 
 
 def line_of(message: Message) -> bytes:

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import psutil
@@ -10,6 +11,7 @@ import pytest
 from processes import left_of
 
 from infaas.host import child as module
+from infaas.host.channel import JOIN_S
 from infaas.host.child import KILLED_S, Child
 from infaas.host.messages import Release, Stop
 
@@ -83,3 +85,46 @@ def test_who_kills_what_the_kernel_holds_does_not_wait_for_it(made, monkeypatch)
     another = Child(module=CHILD, cores=(), order=Stop())  # whoever starts the next one waits for those before
     assert not psutil.pid_exists(process.pid)
     another.kill()
+
+
+def test_a_dead_child_is_not_waited_for_because_what_it_left_holds_its_stream(monkeypatch):
+    left = []
+
+    def spawn(*_, **__):
+        process = subprocess.Popen(
+            ["sh", "-c", "sleep 5 & echo $!; exit 3"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        left.append(process)
+        return process
+
+    monkeypatch.setattr(module, "spawn", spawn)
+    child = Child(module=CHILD, cores=(), order=Stop())
+    left[0].wait(30.0)
+    began_s = time.monotonic()
+    assert child.status() == 3
+    child.reap()
+    assert child.status() == 3
+    assert time.monotonic() - began_s < 2 * JOIN_S
+
+
+HUNG = """
+import signal, sys
+from infaas.host.channel import child_channel
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child_channel(within_s=0.5)
+print("hangs", file=sys.stderr, flush=True)
+while True:
+    signal.pause()
+"""
+
+
+def test_a_child_that_hangs_ends_after_its_supervisor():
+    with subprocess.Popen(
+        [sys.executable, "-c", HUNG], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr.readline() == b"hangs\n"
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1.0)
+        process.stdin.close()
+        assert process.wait(30.0) == 1
