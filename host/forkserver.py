@@ -39,6 +39,8 @@ from infaas.host.title import retitle
 
 log = logging.getLogger(__name__)
 PR_SET_CHILD_SUBREAPER = 36
+IMPORT_S = 1.0
+"""The first child waits so long for a server that still imports: it would need longer by itself."""
 FORK_S = 1.0
 """A fork takes milliseconds: a server that does not answer for so long is stuck, and is given up."""
 ADOPTION_S = 0.5
@@ -70,6 +72,7 @@ class ForkServer:
     def __init__(self, channel: socket.socket | None = None, pid: int = 0) -> None:
         self._channel, self.pid = channel, pid
         self._ready = False
+        self._patience_s = IMPORT_S
 
     @classmethod
     def fork(cls, modules: Sequence[str]) -> ForkServer | str:
@@ -96,17 +99,7 @@ class ForkServer:
     @property
     def ready(self) -> bool:
         """Whether it has its imports behind it."""
-        if not self._ready and self._channel is not None:
-            try:
-                word = self._channel.recv(len(READY), socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
-            except OSError:
-                word = b""
-            self._ready = word == READY
-            if not self._ready:
-                self.close()
-        return self._ready
+        return self._await(0.0)
 
     def start(self, request: Request) -> Forked | None:
         """Starts a child; None = not by this server, now or any more.
@@ -114,7 +107,8 @@ class ForkServer:
         Raises:
             OSError: no process, or no stream to it, can be made.
         """
-        if not self.ready or self._channel is None:
+        patience_s, self._patience_s = self._patience_s, 0.0
+        if not self._await(patience_s) or self._channel is None:
             return None
         streams = [*os.pipe()]
         try:
@@ -137,6 +131,20 @@ class ForkServer:
             with contextlib.suppress(OSError):
                 os.kill(self.pid, signal.SIGKILL)
                 os.waitpid(self.pid, os.WNOHANG)
+
+    def _await(self, timeout_s: float) -> bool:
+        if not self._ready and self._channel is not None:
+            self._channel.settimeout(timeout_s)
+            try:
+                word = self._channel.recv(len(READY))
+            except (BlockingIOError, TimeoutError):
+                return False
+            except OSError:
+                word = b""
+            self._ready = word == READY
+            if not self._ready:
+                self.close()
+        return self._ready
 
     def _ask(self, channel: socket.socket, request: Request, streams: tuple[int, int]) -> int | None:
         """The child's process id; None = the server is gone, or stuck and given up."""

@@ -36,6 +36,10 @@ def test_a_copy_is_its_services_own_child_with_what_was_asked_for():
     assert about["status"] == 7
 
 
+def test_the_first_copy_waits_for_the_imports_which_take_longer_by_oneself():
+    assert came("starts_the_first_while_the_server_imports") == {"status": -signal.SIGKILL}
+
+
 def test_a_copy_outlives_its_server_and_there_is_no_other():
     assert came("outlives_its_server") == {
         "lives": True, "another": False, "ready": False, "status": -signal.SIGKILL,

@@ -51,6 +51,12 @@ def starts(server: ForkServer) -> dict[str, object]:
     return {**about, "service": os.getpid(), "core": max(os.sched_getaffinity(0)), "status": child.wait(30)}
 
 
+def starts_the_first_while_the_server_imports(server: ForkServer) -> dict[str, object]:
+    child = started(server)
+    child.kill()
+    return {"status": child.wait(30)}
+
+
 def outlives_its_server(server: ForkServer) -> dict[str, object]:
     child = started(ready(server))
     child.stdout.readline()
