@@ -11,7 +11,7 @@ from typing import Any, Self
 from infaas.schemas.errors import InferenceFailed, MissingDependency
 from infaas.schemas.oip import Array
 
-HOW = "install `cuda-python` (`pip install infaas[tensorrt]`) and NVIDIA's driver"
+REMEDY = "install `cuda-python` (`pip install infaas[tensorrt]`) and NVIDIA's driver"
 
 
 class Cuda:
@@ -27,14 +27,14 @@ class Cuda:
         Raises:
             MissingDependency: the library, the driver or a device is not there.
         """
-        found = cls(_library())
+        runtime = cls(_library())
         try:
-            count = found._call("cudaGetDeviceCount")
+            count = runtime._call("cudaGetDeviceCount")
         except Exception as error:  # without a driver the bindings raise what their loader raised
-            raise MissingDependency(f"CUDA finds no device: {HOW}: {error}") from error
+            raise MissingDependency(f"CUDA finds no device: {REMEDY}: {error}") from error
         if not count:
             raise MissingDependency("CUDA finds no device on this machine")
-        return found
+        return runtime
 
     def stream(self) -> Any:
         """A new stream."""
@@ -71,14 +71,14 @@ class Cuda:
         self._call("cudaStreamSynchronize", stream)
 
     def _call(self, name: str, *args: Any) -> Any:
-        status, *found = getattr(self._lib, name)(*args)
+        status, *results = getattr(self._lib, name)(*args)
         codes = self._lib.cudaError_t
         if status == codes.cudaErrorMemoryAllocation:
             raise InferenceFailed(f"the GPU's memory does not hold this batch ({name})")
         if status != codes.cudaSuccess:
             # After any other error the process can't use the device again: it has to end, and its supervisor restarts it.
             raise RuntimeError(f"{name}: {status}")
-        return found[0] if found else None
+        return results[0] if results else None
 
 
 def _library() -> Any:
@@ -88,4 +88,4 @@ def _library() -> Any:
         except ImportError:
             return import_module("cuda.cudart")  # its name before cuda-python 12.6
     except Exception as error:
-        raise MissingDependency(f"the CUDA runtime can't be called from Python: {HOW}: {error}") from error
+        raise MissingDependency(f"the CUDA runtime can't be called from Python: {REMEDY}: {error}") from error

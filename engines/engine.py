@@ -41,9 +41,9 @@ def engine(name: str) -> Engine:
     Raises:
         MissingDependency: if there is none of this name.
     """
-    found = entry_points(group=GROUP, name=name)
-    if not found:
+    points = entry_points(group=GROUP, name=name)
+    if not points:
         known = ", ".join(sorted(point.name for point in entry_points(group=GROUP)))
         raise MissingDependency(f"no engine {name!r}; installed are: {known}")
-    made: Engine = next(iter(found)).load()()
+    made: Engine = next(iter(points)).load()()
     return made

@@ -19,7 +19,7 @@ from infaas.schemas.errors import BadModel, InferenceFailed, MissingDependency
 from infaas.schemas.oip import Array
 
 DEVICES = Path("/dev")
-HOW = (
+REMEDY = (
     "It needs an inf2 or trn machine, and `pip install infaas[neuron]` with AWS's own package index for Neuron as an extra "
     "index (the public one has only a stub)"
 )
@@ -70,7 +70,7 @@ def _library() -> Any:
         import torch
         import torch_neuronx
     except Exception as error:  # the stub raises what it likes
-        raise MissingDependency(f"torch_neuronx is not usable here. {HOW}: {error}") from error
+        raise MissingDependency(f"torch_neuronx is not usable here. {REMEDY}: {error}") from error
     if not hasattr(torch_neuronx, "trace"):
-        raise MissingDependency(f"torch_neuronx is only a stub here. {HOW}")
+        raise MissingDependency(f"torch_neuronx is only a stub here. {REMEDY}")
     return torch

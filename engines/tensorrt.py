@@ -121,8 +121,8 @@ class TensorRtEngine:
 
     def _reserve(self, name: str, size: int) -> int:
         assert self._cuda is not None
-        address, there = self._buffers.get(name, (0, 0))
-        if there < size or address == 0:
+        address, room = self._buffers.get(name, (0, 0))
+        if room < size or address == 0:
             if address:
                 del self._buffers[name]
                 self._cuda.free(address)

@@ -44,7 +44,7 @@ def cost_per_1000(profile: Profile, cost_per_hour: float, objective_ms: float | 
     return math.inf if rate <= 0 else cost_per_hour / HOUR_S / rate * 1000.0
 
 
-def query_cost(one: Servable, objective_ms: float | None) -> float:
+def query_cost(variant: Servable, objective_ms: float | None) -> float:
     """USD per 1,000 queries within an objective; at full speed if it can't meet it (then the deadline decides)."""
-    limit = objective_ms if capacity(one.profile, objective_ms) > 0 else None
-    return cost_per_1000(one.profile, one.cost_per_hour, limit)
+    limit = objective_ms if capacity(variant.profile, objective_ms) > 0 else None
+    return cost_per_1000(variant.profile, variant.cost_per_hour, limit)

@@ -28,14 +28,14 @@ def admit(
         need_bytes: of the newcomer.
     """
     held = list(reserved)
-    if need_bytes > memory_bytes - sum(one.memory_bytes for one in held):
+    if need_bytes > memory_bytes - sum(reservation.memory_bytes for reservation in held):
         return None
     free = Counter(cores)
-    for one in held:
-        free.subtract(one.cores)
+    for reservation in held:
+        free.subtract(reservation.cores)
     # Different cores first, of those the least shared: two threads on one core are no two cores.
     rank = {
         core: at for at, core in reversed(list(enumerate(cores)))
     }  # ties in the worker's own order: neighbours begin elsewhere
-    there = sorted((nth, -count, rank[core], core) for core, count in free.items() for nth in range(count))
-    return tuple(sorted(core for *_, core in there[:need_cores])) if len(there) >= need_cores else None
+    places = sorted((nth, -count, rank[core], core) for core, count in free.items() for nth in range(count))
+    return tuple(sorted(core for *_, core in places[:need_cores])) if len(places) >= need_cores else None

@@ -70,11 +70,11 @@ class Runner:
         except Exception as error:
             raise InferenceFailed(f"{type(error).__name__}: {error}") from error
 
-    def _checked(self, found: object, rows: int) -> dict[str, Array]:
+    def _checked(self, outputs: object, rows: int) -> dict[str, Array]:
         """What came out, with the datatypes of the contract: another precision of the same kind is made the one agreed on."""
-        if not isinstance(found, Mapping):
-            raise InferenceFailed(f"the engine gave a {type(found).__name__} in place of outputs by name")
-        return {spec.name: _checked(spec, found.get(spec.name), rows) for spec in self._contract.outputs}
+        if not isinstance(outputs, Mapping):
+            raise InferenceFailed(f"the engine gave a {type(outputs).__name__} in place of outputs by name")
+        return {spec.name: _checked(spec, outputs.get(spec.name), rows) for spec in self._contract.outputs}
 
 
 def _checked(spec: TensorSpec, output: object, rows: int) -> Array:

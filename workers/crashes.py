@@ -22,7 +22,7 @@ Fault = Literal["instance", "record", "outside"]
 class Crashes:
     """Those of one instance; `crash`, `ready` and `answered` give the next."""
 
-    own_s: tuple[float, ...] = ()
+    instance_s: tuple[float, ...] = ()
     """When the instance's own were, monotonic."""
     records: int = 0
     """Deaths of records since one was answered."""
@@ -33,16 +33,16 @@ class Crashes:
 
     def crash(self, fault: Fault, now_s: float) -> Crashes:
         """One more."""
-        own = tuple(at for at in self.own_s if now_s - at < WINDOW_S)
+        recent = tuple(at for at in self.instance_s if now_s - at < WINDOW_S)
         match fault:
             case "instance":
-                return Crashes((*own, now_s), self.records, None, now_s, fault)
+                return Crashes((*recent, now_s), self.records, None, now_s, fault)
             case "record":
-                before = own[:-1] if self.last == "instance" else own
+                before = recent[:-1] if self.last == "instance" else recent
                 return Crashes(before, self.records + 1, None, now_s, fault)
             case "outside":
                 since = now_s if self.since_s is None else self.since_s
-                return Crashes(own, self.records, since, now_s, fault)
+                return Crashes(recent, self.records, since, now_s, fault)
 
     def ready(self) -> Crashes:
         """It has loaded: what was outside has passed."""
@@ -56,4 +56,4 @@ class Crashes:
     def failed(self) -> bool:
         """Whether it should not be started again."""
         outside = self.since_s is not None and self.last_s - self.since_s >= OUTSIDE_S
-        return len(self.own_s) >= CRASHES or self.records >= RECORDS or outside
+        return len(self.instance_s) >= CRASHES or self.records >= RECORDS or outside

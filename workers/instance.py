@@ -100,7 +100,7 @@ class Instance:
         self._flows = False
         self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
-        self._said: object = None
+        self._told: object = None
         self.stopping = False
         voice.say(Ready())
 
@@ -268,10 +268,10 @@ class Instance:
         took = (time.perf_counter() - began) * 1000.0
         self._tally.ran(queries=len(batch), took_ms=took, expected_ms=expected)
         done_ms = self._clock.now_ms() + self._outbox.delivery_ms
-        for work, found in zip(batch, outputs, strict=True):
+        for work, answer in zip(batch, outputs, strict=True):
             queue_ms = max(0.0, began_ms - work.record.timestamp_ms)
             self._tally.waited(queue_ms)
-            self._answers.ok(work, found, Ran(rows, took, queue_ms, done_ms))
+            self._answers.ok(work, answer, Ran(rows, took, queue_ms, done_ms))
 
     def _failed(self, batch: list[Work], error: InferenceFailed) -> None:
         """Each query by itself, so that a bad one fails alone, and only if the engine still runs what it always ran."""
@@ -301,7 +301,7 @@ class Instance:
             self._partitions.commit()
         if now >= self._next_stats:
             self._next_stats = now + STATS_EVERY_S
-            said = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
-            if said != self._said:
-                self._said = said
-                self._voice.say(said)
+            stats = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
+            if stats != self._told:
+                self._told = stats
+                self._voice.say(stats)

@@ -32,8 +32,8 @@ class Mark:
     @classmethod
     def parse(cls, metadata: str) -> Mark | None:
         """Reads a commit's metadata string; None if it is no mark."""
-        found = _MARK.fullmatch(metadata)
-        return cls(int(found[1]), int(found[2]), found[3]) if found else None
+        parts = _MARK.fullmatch(metadata)
+        return cls(int(parts[1]), int(parts[2]), parts[3]) if parts else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +86,14 @@ def start(committed: int, mark: Mark | None, death: Death | None, *, end: int, w
     return Start(_until(committed, mark, death, end), deaths, where)
 
 
-def to_commit(committed: int, how: Start, *, refusing: bool) -> Mark | None:
+def to_commit(committed: int, start: Start, *, refusing: bool) -> Mark | None:
     """The mark to commit before anything runs, or before another worker is asked to try; None = there is nothing to say.
 
     The count must not depend on who survives; and who comes after a refusal asks only how *that* owner ended, which was in
     good order: all that it can know of the death before is the mark.
     """
-    if how.deaths or (refusing and how.alone_until > committed):
-        return Mark(committed, how.deaths, how.first_worker)
+    if start.deaths or (refusing and start.alone_until > committed):
+        return Mark(committed, start.deaths, start.first_worker)
     return None
 
 

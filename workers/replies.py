@@ -83,8 +83,8 @@ class Replies:
         return self._reply(work, "failed", value, [(h.REASON, reason)])
 
     def _reply(self, work: Work, outcome: Outcome, value: bytes, more: list[tuple[str, object]]) -> Reply:
-        found = work.headers
-        correlation = h.correlation_id(found)
+        asked = work.headers
+        correlation = h.correlation_id(asked)
         out: HeaderList = h.headers_of(
             [
                 (h.OUTCOME, outcome),
@@ -94,7 +94,7 @@ class Replies:
                 (h.WORKER, self._worker),
                 (h.ACCURACY, f"{self._profile.accuracy:.6f}"),
                 *more,
-                *h.echoed(found),
+                *h.echoed(asked),
                 *([correlation] if correlation else []),
             ]
         )

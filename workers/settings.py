@@ -52,13 +52,13 @@ class WorkerSettings(BaseSettings):
 
     def core_numbers(self) -> tuple[int, ...]:
         """The cores this supervisor pins its instances to; beyond the machine's they wrap around."""
-        there = (
+        numbers = (
             sorted(os.sched_getaffinity(0))
             if hasattr(os, "sched_getaffinity")
             else list(range(psutil.cpu_count() or 1))
         )
-        count = self.cores or len(there)
-        return tuple(there[(self.first_core + i) % len(there)] for i in range(count))
+        count = self.cores or len(numbers)
+        return tuple(numbers[(self.first_core + i) % len(numbers)] for i in range(count))
 
     def instance_limit_bytes(self, peak_memory_bytes: int, platform: str) -> int | None:
         """At which an instance is refused more memory; None = never: drivers of accelerators reserve at will."""

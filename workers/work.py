@@ -42,15 +42,15 @@ class Work:
     @classmethod
     def salvaged(cls, part: Partition, record: Record) -> Work:
         """What can still be said of a record whose headers can't be read as a whole: enough to answer that it failed."""
-        found: Mapping[str, bytes | str | None] = {}
+        headers: Mapping[str, bytes | str | None] = {}
         with suppress(Exception):
-            found = record.header_map
+            headers = record.header_map
         name, topic, partition = "", None, None
         with suppress(InfaasError):
-            name = h.text(found.get(h.QUERY_ID), h.QUERY_ID)
+            name = h.text(headers.get(h.QUERY_ID), h.QUERY_ID)
         with suppress(InfaasError, ValueError):
-            topic = h.text(found.get(h.REPLY_TOPIC), h.REPLY_TOPIC) or None
-            partition = int(h.text(found.get(h.REPLY_PARTITION), h.REPLY_PARTITION))
+            topic = h.text(headers.get(h.REPLY_TOPIC), h.REPLY_TOPIC) or None
+            partition = int(h.text(headers.get(h.REPLY_PARTITION), h.REPLY_PARTITION))
         name = name or query_id(record.topic, record.partition, record.offset)
         return cls(part, record, Travel(name, record.timestamp_ms, reply=ReplyAddress(topic, partition)))
 
