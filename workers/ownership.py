@@ -44,14 +44,14 @@ class Ownership:
 
     def taken(self) -> tuple[int, ...]:
         """What the fact says."""
-        return tuple(sorted(p for p, how in self.holding.items() if how != "denied"))
+        return tuple(sorted(p for p, holding in self.holding.items() if holding != "denied"))
 
     def assigned(self, view: View) -> set[int]:
         """Partitions that the assignment gives us."""
         assignment = view.assignments.get(self.variant)
         if assignment is None:
             return set()
-        return {p for p, one in enumerate(assignment.partitions) if one.owner == self.me}
+        return {p for p, ownership in enumerate(assignment.partitions) if ownership.owner == self.me}
 
     def free(self, view: View, partition: int) -> bool:
         """Whether no fact that counts, of any other instance, has the partition as taken."""
@@ -80,21 +80,21 @@ class Ownership:
     def read_back(self, fact: Instance, before: View) -> None:
         """Our own fact was read; `before` is the view just before it."""
         mine = self.assigned(before)
-        for partition, how in list(self.holding.items()):
-            if how == "taking" and partition in fact.taken and fact.sequence >= self.taking_since[partition]:
+        for partition, holding in list(self.holding.items()):
+            if holding == "taking" and partition in fact.taken and fact.sequence >= self.taking_since[partition]:
                 granted = partition in mine and self.free(before, partition)
                 self.holding[partition] = "granted" if granted else "denied"
 
     def grants(self) -> list[int]:
         """Partitions the child may start now; they count as held from here on."""
-        out = [p for p, how in self.holding.items() if how == "granted"]
+        out = [p for p, holding in self.holding.items() if holding == "granted"]
         for partition in out:
             self.holding[partition] = "held"
         return sorted(out)
 
     def give_back(self) -> bool:
         """Drops what was denied; True if the fact has to be written."""
-        denied = [p for p, how in self.holding.items() if how == "denied"]
+        denied = [p for p, holding in self.holding.items() if holding == "denied"]
         for partition in denied:
             self._let_go(partition)
         return bool(denied)
@@ -105,7 +105,7 @@ class Ownership:
         for partition in [p for p in self.own_deaths | self.refused if p not in mine]:
             self.own_deaths.discard(partition)
             self.refused.discard(partition)
-        out = [p for p, how in self.holding.items() if how == "held" and p not in mine]
+        out = [p for p, holding in self.holding.items() if holding == "held" and p not in mine]
         for partition in out:
             self.holding[partition] = "releasing"
         return sorted(out)
@@ -121,8 +121,8 @@ class Ownership:
 
     def lose(self, furthest: dict[int, int] | None) -> None:
         """The child is gone. `furthest` says how far it had taken; None = it was no death."""
-        for partition, how in list(self.holding.items()):
-            if how in ("held", "releasing") and furthest is not None:
+        for partition, holding in list(self.holding.items()):
+            if holding in ("held", "releasing") and furthest is not None:
                 self.died[partition] = furthest.get(partition, 0)
                 self.own_deaths.add(partition)
             self._let_go(partition)

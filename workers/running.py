@@ -349,26 +349,26 @@ class Running:
     # ---- its partitions
 
     def _own(self, child: Child, view: View, *, others: bool) -> None:
-        own = self.ownership
-        for partition in own.grants():
-            death = own.death_before(view, partition)
+        ownership = self.ownership
+        for partition in ownership.grants():
+            death = ownership.death_before(view, partition)
             before = None if death is None else DeathBefore(worker=death.worker, furthest=death.furthest)
             child.tell(Take(partition=partition, death=before, others=others))
-        for partition in own.surplus(view, draining=self.draining):
+        for partition in ownership.surplus(view, draining=self.draining):
             child.tell(Release(partition=partition))
             self._release_by_s[partition] = self._now() + RELEASE_S
-        changed = own.give_back()
+        changed = ownership.give_back()
         if not self.draining:
-            changed = own.want(view, self._sequence + 1, others=others) or changed
-        if changed or (own.taking and self._now() - self._fact_s >= AGAIN_S):
+            changed = ownership.want(view, self._sequence + 1, others=others) or changed
+        if changed or (ownership.taking and self._now() - self._fact_s >= AGAIN_S):
             self._fact()
-        if self.draining and not own.holding:
+        if self.draining and not ownership.holding:
             child.tell(Stop())
 
     def _fact(self) -> None:
         self._sequence += 1
         self._fact_s = self._now()
-        own = self.ownership
+        ownership = self.ownership
         self._write(
             metadata.Instance(
                 worker=self.me.worker,
@@ -376,9 +376,9 @@ class Running:
                 variant=self.variant.variant,
                 instance=self.me.instance,
                 state=self.state,
-                taken=own.taken(),
-                released=tuple(sorted(own.released)),
-                died=dict(own.died),
+                taken=ownership.taken(),
+                released=tuple(sorted(ownership.released)),
+                died=dict(ownership.died),
                 sequence=self._sequence,
                 since_ms=int(self._now_ms()),
                 reason=self.reason,

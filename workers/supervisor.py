@@ -70,7 +70,7 @@ class Supervisor:
         self._builds: dict[str, Building] = {}
         self._pauses: dict[tuple[str, int | None], Backoff] = {}
         self._next_report = self._next_backlog = self._next_compare = 0.0
-        self._said: tuple[BacklogEntry, ...] = ()
+        self._reported: tuple[BacklogEntry, ...] = ()
         self._sequence = 0
         self._cpu_s, self._cpu_at = 0.0, time.monotonic()
         self._table.open()
@@ -153,8 +153,8 @@ class Supervisor:
 
     def abandon(self) -> None:
         """Ends all children and writes nothing: somebody else is us now."""
-        for one in self._children():
-            one.end()
+        for child in self._children():
+            child.end()
 
     # ---- our life
 
@@ -199,9 +199,9 @@ class Supervisor:
     def _before(self, change: Change, before: View) -> None:
         fact = change.record
         if isinstance(fact, Instance) and fact.boot_id == self.boot_id:
-            one = self._running.get((fact.variant, fact.instance))
-            if one is not None:
-                one.read_back(fact, before)
+            instance = self._running.get((fact.variant, fact.instance))
+            if instance is not None:
+                instance.read_back(fact, before)
 
     def _compare(self, view: View) -> None:
         """Writes of our keys in the view what is not so; under keys of instances that don't run nothing should be."""
@@ -221,12 +221,12 @@ class Supervisor:
         if not self._born_seen:
             return
         wanted, builds = self._wanted(view)
-        for (variant, number), one in list(self._running.items()):
+        for (variant, number), instance in list(self._running.items()):
             if (variant, number) not in wanted or variant not in view.variants:
-                one.drain()
-            if one.gone or (one.draining and one.state == "failed"):
-                one.end()
-                self._forget((variant, number), one)
+                instance.drain()
+            if instance.gone or (instance.draining and instance.state == "failed"):
+                instance.end()
+                self._forget((variant, number), instance)
         for variant, build in list(self._builds.items()):
             if variant not in builds or build.done:
                 build.end()
@@ -311,7 +311,7 @@ class Supervisor:
         )
 
     def _admit(self, cores: int, memory_bytes: int) -> tuple[int, ...] | None:
-        held = [Reserved(one.cores, one.memory_bytes) for one in self._children()]
+        held = [Reserved(child.cores, child.memory_bytes) for child in self._children()]
         return admit(
             cores=self._cores, memory_bytes=self._memory, reserved=held, need_cores=cores, need_bytes=memory_bytes
         )
@@ -334,22 +334,22 @@ class Supervisor:
         now = time.monotonic()
         if now >= self._next_backlog:
             self._next_backlog = now + BACKLOG_EVERY_S
-            entries = tuple(one.backlog() for one in self._running.values())
-            said = tuple(entry.model_copy(update={"age_ms": 0.0}) for entry in entries)
-            if said != self._said:
-                self._said = said
+            entries = tuple(instance.backlog() for instance in self._running.values())
+            positions = tuple(entry.model_copy(update={"age_ms": 0.0}) for entry in entries)
+            if positions != self._reported:
+                self._reported = positions
                 self._reporter.send(Backlog(worker=self.name, boot_id=self.boot_id, entries=entries), self.name)
         if now >= self._next_report:
             self._next_report = now + REPORT_EVERY_S
-            for one in self._running.values():
-                one.slot()
+            for instance in self._running.values():
+                instance.slot()
             self._sequence += 1
-            reserved = sum(len(one.cores) for one in self._children())
+            reserved = sum(len(child.cores) for child in self._children())
             report = WorkerReport(
                 worker=self.name,
                 boot_id=self.boot_id,
                 sequence=self._sequence,
-                instances=tuple(one.report() for one in self._running.values()),
+                instances=tuple(instance.report() for instance in self._running.values()),
                 cores_used=self._cores_used(now),
                 builds=tuple(sorted(self._builds)),
                 idle_cores=len(self._cores) - reserved,
@@ -359,7 +359,7 @@ class Supervisor:
     def _cores_used(self, now: float) -> float:
         """Cores' worth of processor time the children used since the last report."""
         used = 0.0
-        for child in [one.child for one in self._children()]:
+        for child in [runner.child for runner in self._children()]:
             if child is not None:
                 try:
                     used += sum(psutil.Process(child.pid).cpu_times()[:2])
