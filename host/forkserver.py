@@ -171,6 +171,7 @@ class ForkServer:
 def _serve(channel: socket.socket, service: int, modules: Sequence[str]) -> str:
     """The server's loop; returns in each copy alone."""
     die_with_parent(service)
+    retitle(__name__)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's is for everybody: we end with our service
     # Of libraries that start threads when they are loaded; what is loaded later goes by the child's own environment.
     os.environ.update(dict.fromkeys(THREADS, "1"))

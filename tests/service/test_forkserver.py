@@ -32,6 +32,7 @@ def test_a_copy_is_its_services_own_child_with_what_was_asked_for():
     assert (about["memory_bytes"], about["mark"], about["module"]) == (900 * MIB, "here", "a.module")
     assert about["imported"], "what the server has imported need not be imported again"
     assert about["title"] == ["-m", "a.module"]
+    assert about["titles"] == [[SCRIPT, "starts"], ["-m", "infaas.host.forkserver"]], "nobody takes one for the other"
     assert about["interrupts"]
     assert about["status"] == 7
 

@@ -24,6 +24,11 @@ def ready(server: ForkServer) -> ForkServer:
     return server
 
 
+def title(pid: int) -> list[str]:
+    """What a list of processes shows, but for the interpreter."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().decode().strip("\0").split("\0")[1:]
+
+
 def started(server: ForkServer, **more: str) -> Forked | None:
     cores = (max(os.sched_getaffinity(0)),)
     environment = {**os.environ, "INFAAS_PARENT_PID": str(os.getpid()), **more}
@@ -36,7 +41,7 @@ def copy(module: str) -> int:
     about = {
         "module": module, "parent": os.getppid(), "cores": sorted(os.sched_getaffinity(0)), "mark": os.environ.get("MARK"),
         "memory_bytes": resource.getrlimit(resource.RLIMIT_DATA)[0], "imported": "colorsys" in sys.modules,
-        "title": Path("/proc/self/cmdline").read_bytes().decode().strip("\0").split("\0")[1:],
+        "title": title(os.getpid()),
         "interrupts": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
     }  # fmt: skip
     print(json.dumps(about), flush=True)
@@ -48,7 +53,10 @@ def starts(server: ForkServer) -> dict[str, object]:
     about = json.loads(child.stdout.readline())
     child.stdin.write(b"7\n")
     child.stdin.close()
-    return {**about, "service": os.getpid(), "core": max(os.sched_getaffinity(0)), "status": child.wait(30)}
+    return {
+        **about, "service": os.getpid(), "core": max(os.sched_getaffinity(0)), "status": child.wait(30),
+        "titles": [title(pid) for pid in (os.getpid(), server.pid)],
+    }  # fmt: skip
 
 
 def starts_the_first_while_the_server_imports(server: ForkServer) -> dict[str, object]:
