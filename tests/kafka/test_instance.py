@@ -13,9 +13,10 @@ from infaas.bus import clock
 from infaas.bus.admin import Admin
 from infaas.bus.workqueue import WorkQueue
 from infaas.host.deadlines import LEASE_S
-from infaas.host.messages import Alive, BatchBegan, DeathBefore, Release, Released, Take, Taken
+from infaas.host.messages import Alive, BatchBegan, BatchEnded, DeathBefore, Release, Released, Take, Taken
 from infaas.schemas.errors import EngineLost
 from infaas.schemas.topics import DEAD_LETTERS
+from infaas.workers.work import Work
 
 
 @pytest.fixture
@@ -347,3 +348,23 @@ def new_partitions(topic, count):
     from confluent_kafka.admin import NewPartitions
 
     return NewPartitions(topic, count)
+
+
+@pytest.mark.parametrize("death", [None, DeathBefore(worker="w0", furthest=1)], ids=["in a batch", "alone"])
+def test_a_body_is_decoded_within_what_is_announced_so_that_one_that_hangs_or_kills_is_noticed(
+    solo, monkeypatch, death
+):
+    one, during, decode = solo(), [], Work.decode
+
+    def noticed(work, *args):
+        during.append([m for m in one.said if isinstance(m, BatchBegan | BatchEnded)][-1:])
+        decode(work, *args)
+
+    monkeypatch.setattr(Work, "decode", noticed)
+    one.tell(Take(partition=0, death=death))
+    one.until(lambda: one.heard(Taken), "its partition")
+    one.send("a")
+    one.until(lambda: "a" in one.answers, "the answer")
+    ((announced,),) = during
+    assert isinstance(announced, BatchBegan), "or silence in it would count as idleness, and its death as nobody's"
+    assert (announced.furthest, announced.alone) == ({0: 1}, death is not None)

@@ -119,6 +119,30 @@ def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(setting
         admin.close()
 
 
+def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_comparison(settings, environment, monkeypatch):
+    with EmbeddedBroker.start(quick=True) as broker:
+        own = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
+        admin = Admin(own, client_id="test")
+        admin.ensure_topics()
+        cell = Cell(own)
+        worker = supervisor(cell)
+        cell.until(lambda: worker._born_seen and "w1" in cell.table.view().workers, "its birth")
+        monkeypatch.setattr(module, "COMPARE_EVERY_S", 1e6)
+        worker._next_compare = 0.0
+        worker.step()
+        broker.kill()
+        worker._facts.write(worker._record.model_copy(update={"price_per_hour": 7.0}))
+        deadline = time.monotonic() + 2 * DELIVERY_TIMEOUT_MS / 1000.0
+        while not worker._facts.failed:
+            assert time.monotonic() < deadline
+            worker._outbox.poll(0.01)
+        broker.restart()
+        cell.until(lambda: cell.table.view().workers["w1"].price_per_hour == 7.0, "the fact", 30.0)
+        worker.close()
+        cell.close()
+        admin.close()
+
+
 def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(cell):
     worker = supervisor(cell)
     active(cell, worker)
