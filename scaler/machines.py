@@ -3,7 +3,8 @@
 Add one when something needed finds no room, or a resource is above 80 % on all workers, or most workers hold overloaded
 variants, or a variant is interfered everywhere it runs. One at a time: a machine that is coming counts as room.
 Give back, after a quiet time, the one whose instances would fit elsewhere: drained first, stopped when empty. One whose worker
-has died, or never came, is stopped at once: if it is still needed, the next decision adds another.
+has died, or never came, is stopped at once: if it is still needed, the next decision adds another, unless the provider is left
+alone for a while since machines of it do not stay (`pauses`).
 Source: INFaaS's VM-Autoscaler (adding); DESIGN §8 (removing).
 """
 
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
+from infaas.scaler.pauses import Pause
 from infaas.scaler.placement import place
 from infaas.scaler.snapshot import Snapshot
 from infaas.schemas.metadata import Machine
@@ -43,6 +45,8 @@ class StopMachine:
 
     machine: str
     reason: str
+    lost: bool = False
+    """Its worker died, or never came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class Park:
     interfered_everywhere: AbstractSet[str] = frozenset()
     """Variants that are interfered on all workers that run them."""
     builds_waiting: int = 0
+    pause: Pause = field(default_factory=Pause)
+    """How long the provider is left alone."""
 
 
 def decide(
@@ -84,13 +90,14 @@ def decide(
         if machine.wanted == "drained" and empty:
             out.append(StopMachine(name, "it is empty"))
         elif _lost(now, park, name):
-            out.append(StopMachine(name, "its worker died" if name in park.came else f"no worker in {COMING_S:g} s"))
+            reason = "its worker died" if name in park.came else f"no worker in {COMING_S:g} s"
+            out.append(StopMachine(name, reason, lost=True))
     if out:
         return out, dict(quiet_since)  # what is still needed gets another machine when these are gone
     running = [n for n, m in park.machines.items() if m.wanted == "running"]
     coming = [n for n in running if n not in now.rooms and now.now_s - park.since.get(n, now.now_s) < COMING_S]
     why = _why_more(now, park, unplaced)
-    if why and not coming and len(running) < at_most:
+    if why and not coming and len(running) < at_most and park.pause.over(now.now_s):
         return [AddMachine(why)], {}
     quiet: dict[str, float] = {}
     if not why and not coming:
