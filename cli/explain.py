@@ -1,7 +1,8 @@
-"""`infaas explain`: why a query went where it went, from its decision record."""
+"""`infaas explain`: why a query went where it went: from its decision record, else from what the topics still hold."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -10,16 +11,21 @@ import orjson
 import typer
 
 from infaas.bus.cell import find_cell
+from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import complain, out, progress, say, told
 from infaas.cli.listing import Column, Listing
 from infaas.cli.topic_log import place_of, read_log, read_record
-from infaas.schemas import decisions
+from infaas.router.reconstruct import reconstruct
+from infaas.schemas import decisions, reports
 from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.errors import BadInput
-from infaas.schemas.topics import DECISIONS
+from infaas.schemas.reports import AnyReport
+from infaas.schemas.topics import DECISIONS, METADATA, TELEMETRY
 
 FIGURES = ("accuracy", "cost_per_1000", "p99_ms", "predicted_ms", "backlog", "ready_in_ms", "waiting")
+REPORTS_MS = 5_000.0  # a worker reports every 0.5 s
+COMPACTED_MS = float(METADATA.config["min.compaction.lag.ms"])
 ALSO = "refusals, a sample of dispatches and queries sent with infaas-explain: true leave one"
 
 
@@ -28,7 +34,10 @@ def explain(
     query_id: Annotated[str, typer.Argument(help="As the reply's infaas-query-id says: <topic>-<partition>-<offset>.")],
     json: Annotated[bool, typer.Option("--json", help="The decision records as JSON lines.")] = False,
 ) -> None:
-    """Show what was decided about a query, from which inputs and why; exit status 1 if no decision record is there.
+    """Show what was decided about a query, from which inputs and why.
+
+    Where no decision record is left the decision is made again, on the metadata and the reports of that moment. Exit status 1 if
+    the query is not there either.
 
     Example: `infaas explain infaas.queries-3-17`
     """
@@ -36,13 +45,15 @@ def explain(
     settings = find_cell()
     records, oldest_ms = _decisions(settings, query_id)
     for record in records:
-        if json:
-            say(orjson.dumps(record.model_dump(mode="json")).decode())
-        else:
-            _show(record)
+        _tell(record, f"recorded then, on the metadata up to offset {record.view_offset}", json=json)
     if not records:
-        _say_why_not(settings, query_id, place, oldest_ms)
-        raise typer.Exit(1)
+        _say_why_not(settings, query_id, oldest_ms)
+        query = read_record(settings, *place)
+        if query is None:
+            progress("the query itself is not in its topic (any more)")
+            raise typer.Exit(1)
+        _say_what_came(query)
+        _reconstruct(settings, query, json=json)
 
 
 def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecord], float | None]:
@@ -63,17 +74,64 @@ def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecor
     return found, oldest_ms
 
 
-def _show(record: DecisionRecord) -> None:
+def _reconstruct(settings: BusSettings, query: Record, *, json: bool) -> None:
+    """Makes the decision again, and says on what.
+
+    Raises:
+        typer.Exit: no metadata reaches so far back.
+    """
+    heard = _reports(settings, query.timestamp_ms)
+    again = reconstruct(query, read_log(settings, settings.names.of(METADATA)), heard)
+    if again is None:
+        complain(f"not reconstructed: {settings.names.of(METADATA)} holds nothing from before the query")
+        raise typer.Exit(1)
+    basis = f"reconstructed now, on the metadata up to offset {again.record.view_offset} and "
+    if again.reports:
+        basis += f"{again.reports} reports of workers in the {REPORTS_MS / 1000:g} s before it came"
+    else:
+        basis += (
+            f"no reports: {settings.names.of(TELEMETRY)} does not reach back so far, and nothing is known of queues"
+        )
+    if time.time() * 1000 - query.timestamp_ms > COMPACTED_MS:
+        basis += "; metadata as old may have been compacted since, and what was replaced is missing"
+    inputs = {**again.record.inputs, "reconstructed": basis}
+    _tell(again.record.model_copy(update={"inputs": inputs}), basis, json=json)
+
+
+def _reports(settings: BusSettings, before_ms: float) -> list[tuple[AnyReport, float]]:
+    """What was reported in the seconds before a moment, with the topic's time of each."""
+    out = []
+    for record in read_log(settings, settings.names.of(TELEMETRY)):
+        if record.timestamp_ms > before_ms:
+            break
+        if record.timestamp_ms < before_ms - REPORTS_MS:
+            continue
+        try:
+            out.append((reports.decode(record.value), record.timestamp_ms))
+        except BadInput as error:
+            complain(f"unreadable: {TELEMETRY.name} at offset {record.offset}: {error}")
+    return out
+
+
+def _tell(record: DecisionRecord, basis: str, *, json: bool) -> None:
+    if json:
+        say(orjson.dumps(record.model_dump(mode="json")).decode())
+    else:
+        _show(record, basis)
+
+
+def _show(record: DecisionRecord, basis: str) -> None:
     say(f"{record.decision} by the {record.by} at {_time(record.at_ms)} UTC: {record.reason}")
-    say(f"recorded then, on the metadata up to offset {record.view_offset}")
+    say(basis)
     asked = record.inputs.get("asked", {})
-    say("asked: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value not in (None, [], "")))
+    if asked:
+        say("asked: " + ", ".join(f"{name} {value}" for name, value in asked.items() if value not in (None, [], "")))
     if "found" in record.inputs:
         say(f"found: {record.inputs['found']}")
     candidates = record.inputs.get("candidates", [])
     if candidates:
         out.print(_candidates(candidates))
-    else:
+    elif "candidates" in record.inputs:
         say("candidates: none met the accuracy floor and the cost limit")
 
 
@@ -96,14 +154,13 @@ def _figure(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else ""
 
 
-def _say_why_not(settings: BusSettings, query_id: str, place: tuple[str, int, int], oldest_ms: float | None) -> None:
+def _say_why_not(settings: BusSettings, query_id: str, oldest_ms: float | None) -> None:
     reach = "holds nothing" if oldest_ms is None else f"reaches back to {_time(oldest_ms)} UTC"
-    complain(f"unexplained: no decision record of {query_id}: {ALSO}, and {settings.names.of(DECISIONS)} {reach}")
-    query = read_record(settings, *place)
-    if query is None:
-        progress("the query itself is not in its topic (any more)")
-        return
-    names = [f"{name} {(value or b'').decode(errors='backslashreplace')}" for name, value in query.headers]
+    complain(f"unrecorded: no decision record of {query_id}: {ALSO}, and {settings.names.of(DECISIONS)} {reach}")
+
+
+def _say_what_came(query: Record) -> None:
+    names = [f"{name} {value.decode(errors='backslashreplace')}" for name, value in query.legible_headers]
     progress(
         f"the query came at {_time(query.timestamp_ms)} UTC, {len(query.value)} bytes, with "
         + (", ".join(names) or "no headers")

@@ -14,28 +14,24 @@ from infaas.bus.record import Record
 from infaas.bus.refusals import refusal
 from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.settings import BusSettings
-from infaas.router.explain import explain
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.open_views import OpenViews
-from infaas.router.policy import Dispatch, Reject, Scene
-from infaas.schemas import decisions
+from infaas.router.policy import Reject
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.headers import Outcome
-from infaas.schemas.servable import Servable
-from infaas.schemas.topics import DECISIONS
 from infaas.store.table import Table
 
 log = logging.getLogger(__name__)
 
 
 class Answers:
-    """Replies that a router makes, and the decision records that go with them.
+    """Replies that a router makes.
 
     Args:
         outbox: of the router.
         settings: of the cell.
         dead_letters: of the router.
-        table: whose offset a decision stands on.
+        table: whose offset an answer stands on.
         views: where unconfirmed sends are counted.
         done: called with a record whose answer is confirmed.
     """
@@ -52,10 +48,9 @@ class Answers:
     ) -> None:
         self._outbox, self._dead, self._table, self._views, self._done = outbox, dead_letters, table, views, done
         self._sender = ReplySender(outbox, settings, dead_letters=dead_letters)
-        self._decisions = settings.names.of(DECISIONS)
         self.rejected = 0
 
-    def reject(self, incoming: Incoming, decision: Reject, scene: Scene, eligible: tuple[Servable, ...]) -> None:
+    def reject(self, incoming: Incoming, decision: Reject) -> None:
         """Nothing meets the objective."""
         self.rejected += 1
         self._end(
@@ -69,11 +64,9 @@ class Answers:
                 retry_after_ms=decision.retry_after_ms,
             ),
         )
-        self.explain(incoming, decision, scene, eligible)
 
-    def expire(self, incoming: Incoming, late_ms: float) -> None:
+    def expire(self, incoming: Incoming, message: str) -> None:
         """Nobody wants it any more."""
-        message = f"the deadline passed {late_ms:.1f} ms ago, before the router saw the query"
         self._end(incoming.envelope, _reply(incoming.envelope, "expired", "expired", message))
 
     def fail(self, incoming: Incoming, code: str, message: str) -> None:
@@ -92,17 +85,6 @@ class Answers:
         log.error("a query could not be handled", extra={"query_id": envelope.identity}, exc_info=error)
         message = f"the router could not handle it: {type(error).__name__}"
         self._end(envelope, _reply(envelope, "failed", "internal", message), error)
-
-    def explain(
-        self, incoming: Incoming, decision: Dispatch | Reject, scene: Scene, eligible: tuple[Servable, ...]
-    ) -> None:
-        """Writes the decision with its inputs; one that can't be written is not missed."""
-        offset, now_ms = self._table.view().offset, self._outbox.clock.now_ms()
-        record = explain(incoming, decision, scene, eligible, view_offset=offset, now_ms=now_ms)
-        try:
-            self._outbox.send(self._decisions, key=incoming.travel.query_id, value=decisions.encode(record))
-        except InfaasError as error:
-            log.debug("decision record dropped", extra={"error": str(error)})
 
     def _end(self, envelope: Envelope, reply: Reply, error: Exception | None = None) -> None:
         offset = self._views.open(self._table.view().offset)

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, assert_never
 
 from infaas.policy.price import query_cost
-from infaas.router.incoming import Incoming
+from infaas.router.incoming import Envelope, Incoming
+from infaas.router.judgement import Ended, Judgement
 from infaas.router.policy import Dispatch, Reject, Scene, least_work
 from infaas.schemas.decisions import DecisionRecord
+from infaas.schemas.errors import InfaasError
 from infaas.schemas.servable import Servable
 
 
-def explain(
-    incoming: Incoming,
-    decision: Dispatch | Reject,
-    scene: Scene,
-    eligible: tuple[Servable, ...],
-    *,
-    view_offset: int,
-    now_ms: float,
-) -> DecisionRecord:
+def explain(incoming: Incoming, judgement: Judgement, *, view_offset: int, now_ms: float) -> DecisionRecord:
     """The record of one decision: what was asked, what there was, what was predicted."""
     objective, travel = incoming.objective, incoming.travel
     asked = {
@@ -33,20 +27,46 @@ def explain(
         "left_ms": None if math.isinf(travel.deadline_ms) else round(travel.deadline_ms - now_ms, 3),
         "excluded": list(travel.excluded),
     }
-    found = decision.variant if isinstance(decision, Dispatch) else decision.code
+    name, outcome, reason = _outcome(judgement.decision)
     return DecisionRecord(
         by="router",
         about=travel.query_id,
-        decision=type(decision).__name__,
-        reason=decision.reason if isinstance(decision, Dispatch) else decision.message,
+        decision=name,
+        reason=reason,
         inputs={
             "asked": asked,
-            "found": found,
-            "candidates": [_candidate(one, scene, objective.latency_ms) for one in eligible],
+            "found": outcome,
+            "candidates": [_candidate(one, judgement.scene, objective.latency_ms) for one in judgement.eligible],
         },
         view_offset=view_offset,
         at_ms=int(now_ms),
     )
+
+
+def explain_unread(envelope: Envelope, error: InfaasError, *, view_offset: int, now_ms: float) -> DecisionRecord:
+    """The record of a query that could not be read: nothing is known of what it asks for."""
+    return DecisionRecord(
+        by="router",
+        about=envelope.identity,
+        decision="Fail" if envelope.returned else "Reject",
+        reason=str(error),
+        inputs={"found": error.code},
+        view_offset=view_offset,
+        at_ms=int(now_ms),
+    )
+
+
+def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
+    """Its name, what came of it (a variant, or the code of a refusal), and why."""
+    match decision:
+        case Dispatch():
+            return "Dispatch", decision.variant, decision.reason
+        case Reject():
+            return "Reject", decision.code, decision.message
+        case Ended():
+            return decision.decision, decision.code, decision.reason
+        case _:
+            assert_never(decision)
 
 
 def _candidate(one: Servable, scene: Scene, latency_ms: float | None) -> dict[str, Any]:

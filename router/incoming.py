@@ -7,14 +7,21 @@ writes it; on `queries` everything under those names is somebody's, and dropped 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from infaas.bus.record import Record
-from infaas.bus.replies import ReplyAddresses
 from infaas.schemas import headers as h
 from infaas.schemas import oip
 from infaas.schemas.errors import BadHeader
 from infaas.schemas.headers import CallerHeaders, HeaderMap, Objective, ReplyAddress, Travel
 from infaas.schemas.names import query_id
+
+
+class Addresses(Protocol):
+    """Says whether a reply may go where a caller wants it."""
+
+    def check(self, address: ReplyAddress) -> ReplyAddress:
+        """Returns the address with its topic filled in, or raises BadReplyAddress."""
 
 
 @dataclass(slots=True)
@@ -51,7 +58,7 @@ class Incoming:
         return self.envelope.record
 
 
-def read_query(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> Incoming:
+def read_query(envelope: Envelope, addresses: Addresses, now_ms: float) -> Incoming:
     """Reads a record; the envelope learns on the way what an answer needs.
 
     Raises:
@@ -61,7 +68,7 @@ def read_query(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> 
     return _returned(envelope, addresses) if envelope.returned else _asked(envelope, addresses, now_ms)
 
 
-def _asked(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> Incoming:
+def _asked(envelope: Envelope, addresses: Addresses, now_ms: float) -> Incoming:
     record = envelope.record
     headers = CallerHeaders.of(record.headers)
     envelope.address = addresses.check(h.parse_reply_address(headers.found))
@@ -84,7 +91,7 @@ def _asked(envelope: Envelope, addresses: ReplyAddresses, now_ms: float) -> Inco
     return Incoming(envelope, objective, travel)
 
 
-def _returned(envelope: Envelope, addresses: ReplyAddresses) -> Incoming:
+def _returned(envelope: Envelope, addresses: Addresses) -> Incoming:
     found = h.as_map(envelope.record.headers)
     travel = h.parse_travel(found)
     envelope.identity = travel.query_id

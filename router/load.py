@@ -23,6 +23,7 @@ from infaas.router.policy import NotYet, RunningAt, Scene
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
 from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
+from infaas.schemas.servable import Servable
 from infaas.store.view import View
 
 FORGET_ABOVE = 4096
@@ -257,3 +258,14 @@ class Load:
 
 def _starting(view: View, variant: str) -> list[Instance]:
     return [fact for fact in view.instances_of.get(variant, ()) if fact.state == "starting"]
+
+
+def placeable(view: View, variant: str) -> bool:
+    """Whether any worker that is there could hold it; the scaler may still start another."""
+    candidate = Servable.of(view.variants[variant])
+    return candidate is not None and any(
+        candidate.platform in worker.hardware.platforms
+        and candidate.cores <= worker.hardware.cores
+        and candidate.memory_bytes <= worker.hardware.memory_bytes
+        for worker in view.live_workers.values()
+    )

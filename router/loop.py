@@ -1,7 +1,7 @@
 """The router: stateless, so any number of them share the queries, and any may be killed at any moment.
 
  1. Take a batch of queries, and of those that the scaler returned.
- 2. `select()` each.
+ 2. Judge each (`judgement`).
  3. Produce to the variant's partition, or a rejection to the reply address.
  4. A delivery that failed: select again, after `poll`; until nobody wants it any more, or at once `failed` where no
     second try can help.
@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from zlib import crc32
+from functools import partial
+from typing import assert_never
 
 import uuid_utils
 
@@ -35,14 +36,15 @@ from infaas.router.candidates import Catalogue
 from infaas.router.delivery import Deliveries, Undelivered
 from infaas.router.demand import Demand
 from infaas.router.incoming import Envelope, Incoming, read_query
-from infaas.router.load import Load
+from infaas.router.journal import Journal
+from infaas.router.judgement import Ended, Judgement, judge
+from infaas.router.load import Load, placeable
 from infaas.router.open_views import OpenViews
-from infaas.router.policy import Dispatch, Query, Reject, Scene, select
+from infaas.router.policy import Dispatch, Reject, Scene
 from infaas.router.settings import RouterSettings
 from infaas.schemas.errors import InfaasError, ProducerFatal
 from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.reports import Backlog, RouterReport, VariantWanted, WorkerReport
-from infaas.schemas.servable import Servable
 from infaas.schemas.topics import QUERIES, REPLIES, RETURNS, ROUTER_GROUP
 from infaas.store.table import Table
 
@@ -50,7 +52,6 @@ BATCH = 500
 IDLE_S = 0.005
 REPORT_EVERY_S = 0.5
 WANT_AGAIN_S = 0.5
-MAX_RETURNS = 3
 MAX_PENDING = 20_000
 GIVE_UP_S = 300.0  # a query without a deadline that could not be delivered for so long has failed
 Scenes = dict[tuple[str, ...], Scene]
@@ -85,6 +86,7 @@ class Router:
             views=self._views,
             done=self._done,
         )
+        self._journal = Journal(self._outbox, settings, table=self._table, sample=own.sample)
         self._deliveries = Deliveries(
             outbox=self._outbox, names=names, table=self._table, load=self._load, views=self._views, done=self._done
         )
@@ -153,24 +155,14 @@ class Router:
             self._catalogue = Catalogue(view.variants, view.architectures)
             self._catalogue_version = view.catalogue_version
 
-    def _scene(self, variants: tuple[str, ...], scenes: Scenes) -> Scene:
+    def _scene(self, scenes: Scenes, variants: tuple[str, ...]) -> Scene:
         """What runs; of a batch of like queries it is made once, and again after each send to where it matters."""
         scene = scenes.get(variants)
         if scene is None:
-            scene = self._load.scene(self._table.view(), variants, self._clock.now_ms(), self._placeable)
+            view = self._table.view()
+            scene = self._load.scene(view, variants, self._clock.now_ms(), partial(placeable, view))
             scenes[variants] = scene
         return scene
-
-    def _placeable(self, variant: str) -> bool:
-        """Whether any worker that is there could hold it; the scaler may still start another."""
-        view = self._table.view()
-        candidate = Servable.of(view.variants[variant])
-        return candidate is not None and any(
-            candidate.platform in worker.hardware.platforms
-            and candidate.cores <= worker.hardware.cores
-            and candidate.memory_bytes <= worker.hardware.memory_bytes
-            for worker in view.live_workers.values()
-        )
 
     # ---- one query
 
@@ -186,6 +178,7 @@ class Router:
             if error.retryable:
                 return not self._intake.holds(envelope.record)
             self._answers.refuse(envelope, error)
+            self._journal.unread(envelope, error)
         except Exception as error:  # noqa: BLE001 - one query's, never the process's
             self._answers.contain(envelope, error)
         else:
@@ -201,50 +194,40 @@ class Router:
             self._answers.contain(incoming.envelope, error)
 
     def _decide(self, incoming: Incoming, scenes: Scenes) -> None:
-        objective, travel = incoming.objective, incoming.travel
-        if not self._catalogue.known(objective.scope, objective.name):
-            known = ", ".join(self._catalogue.names(objective.scope)) or "none"
-            message = f"unknown {objective.scope} {objective.name}; known are: {known}"
-            self._answers.reject(incoming, Reject(f"unknown_{objective.scope}", message), Scene(), ())
-            return
-        if travel.attempt >= MAX_RETURNS:
-            self._answers.fail(incoming, "no_instance", f"{travel.attempt} variants could not be started for it")
-            return
-        eligible = self._catalogue.eligible(objective)
-        now_ms = self._clock.now_ms()
-        if travel.drop_after_ms < now_ms:
-            self._count(incoming, eligible, rejected=True)
-            self._answers.expire(incoming, now_ms - travel.drop_after_ms)
-            return
-        everything = self._catalogue.all_of(objective.scope, objective.name)
-        names = tuple(candidate.variant for candidate in everything)
-        scene = self._scene(names, scenes)
-        query = Query(objective, travel.deadline_ms - now_ms, frozenset(travel.excluded), travel.drop_after_ms - now_ms)
-        decision = select(eligible, everything, scene, query, travel.query_id)
-        self._count(incoming, eligible, rejected=isinstance(decision, Reject))
-        match decision:
-            case Reject():
-                self._answers.reject(incoming, decision, scene, eligible)
-            case Dispatch():
-                self._dispatch(incoming, decision, scene, eligible)
-                scenes.pop(names, None)
+        judgement = judge(incoming, self._catalogue, partial(self._scene, scenes), self._clock.now_ms())
+        self._count(incoming, judgement)
+        match judgement.decision:
+            case Dispatch() as decision:
+                self._dispatch(incoming, decision)
+                scenes.pop(judgement.names, None)
+            case Reject() as decision:
+                self._answers.reject(incoming, decision)
+            case Ended("Expire", _, message):
+                self._answers.expire(incoming, message)
+            case Ended(_, code, message):
+                self._answers.fail(incoming, code, message)
+            case _:
+                assert_never(judgement.decision)
+        self._journal.decided(incoming, judgement)
 
-    def _count(self, incoming: Incoming, eligible: tuple[Servable, ...], *, rejected: bool) -> None:
+    def _count(self, incoming: Incoming, judgement: Judgement) -> None:
         if incoming.travel.attempt or incoming.attempts:
             return  # counted when it first came
         objective, travel = incoming.objective, incoming.travel
         span_ms = travel.deadline_ms - travel.appended_ms
-        names = tuple(candidate.variant for candidate in eligible)
+        names = tuple(candidate.variant for candidate in judgement.eligible)
+        rejected = not isinstance(judgement.decision, Dispatch)
         if names:
             self._demand.count(objective, None if math.isinf(span_ms) else max(0.1, span_ms), names, rejected=rejected)
 
-    def _dispatch(self, incoming: Incoming, decision: Dispatch, scene: Scene, eligible: tuple[Servable, ...]) -> None:
-        travel = incoming.travel
+    def _dispatch(self, incoming: Incoming, decision: Dispatch) -> None:
         if decision.instance is None:
-            self._want(decision.variant, travel.deadline_ms)
+            self._want(decision.variant, incoming.travel.deadline_ms)
         self._deliveries.send(incoming, decision)
-        if incoming.objective.explain or crc32(travel.query_id.encode()) < self._own.sample * 2**32:
-            self._answers.explain(incoming, decision, scene, eligible)
+
+    def _fail(self, incoming: Incoming, code: str, message: str) -> None:
+        self._answers.fail(incoming, code, message)
+        self._journal.decided(incoming, Judgement(Ended("Fail", code, message)))
 
     def _want(self, variant: str, deadline_ms: float) -> None:
         now_s = time.monotonic()
@@ -264,9 +247,9 @@ class Router:
         incoming, error = undelivered.incoming, undelivered.error
         waited_s = (self._clock.now_ms() - incoming.travel.appended_ms) / 1000.0
         if not error.retryable:
-            self._answers.fail(incoming, error.code, f"it can't be delivered to a worker: {error}")
+            self._fail(incoming, error.code, f"it can't be delivered to a worker: {error}")
         elif math.isinf(incoming.travel.drop_after_ms) and waited_s > GIVE_UP_S:
-            self._answers.fail(incoming, "delivery_failed", f"not delivered to a worker in {waited_s:.0f} s: {error}")
+            self._fail(incoming, "delivery_failed", f"not delivered to a worker in {waited_s:.0f} s: {error}")
         else:
             self._attempt(incoming, {})
 

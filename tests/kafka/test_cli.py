@@ -8,18 +8,24 @@ import time
 
 import orjson
 import pytest
-from cell import Cell, profile
+from cell import VARIANT, Cell, profile
 from models import VALIDATION, classifier, tree
+from topic_reader import TopicReader
 from typer.testing import CliRunner
 
+from infaas.bus.admin import Admin
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Outbox
 from infaas.bus.span import SpanReader
+from infaas.bus.telemetry import Reporter
 from infaas.cli.main import app
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.schemas.errors import BadTensor
-from infaas.schemas.topics import QUERIES
+from infaas.schemas.metadata import Hardware, Instance, Owner, Worker
+from infaas.schemas.reports import Backlog, BacklogEntry, Position
+from infaas.schemas.topics import QUERIES, TELEMETRY
+from infaas.store.facts import FactWriter
 
 READY_S = 60.0
 
@@ -135,6 +141,69 @@ def test_a_refusal_is_explained_and_what_left_no_record_is_said_to_have_none(set
     assert "not in its topic" in unknown.stderr
     assert "<topic>-<partition>-<offset>" in infaas("explain", "nonsense").stderr
     cell.close()
+
+
+def test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics(settings, environment):
+    """A worker's facts and reports are there, the worker is not: what is sent to it stays in its topic."""
+    cell = Cell(settings)
+    admin = Admin(settings, client_id="test")
+    admin.ensure_variant_topics(VARIANT)
+    cell.publish("sha256:" + "0" * 64, found=profile(accuracy=0.9))
+    facts = FactWriter(cell.outbox, settings, "b1")
+    hardware = Hardware(cores=1, memory_bytes=10**9)
+    facts.write(Worker(worker="w", boot_id="b1", machine_type="local", hardware=hardware, price_per_hour=0.1))
+    facts.write(Instance(worker="w", boot_id="b1", variant=VARIANT, instance=0, state="active", taken=(0, 1, 2, 3)))
+    cell.assign([Owner(worker="w", boot_id="b1", instance=0)] * 4)
+    entry = BacklogEntry(
+        variant=VARIANT, instance=0, query_ms=1000.0, positions=(Position(partition=0, end=7, completed=4),)
+    )
+    report = Backlog(worker="w", boot_id="b1", entries=(entry,))
+    router = Router(settings=settings, own=RouterSettings(sample=0.0))
+    cell.others.append(router)
+    cell.until(lambda: cell.table.view().assignments and cell.table.view().instances, "an owner")
+    Reporter(cell.outbox, settings).send(report, "w")
+    cell.until(lambda: router._load._pace, "the report")
+    work = TopicReader(settings, settings.names.work(VARIANT))
+    cell.others.append(work)
+    cell.send("asked", application="numbers", latency_ms=30_000, explain="true")
+    cell.send("silent", application="numbers", latency_ms=30_000)
+    cell.until(lambda: len(work.records) == 2, "both dispatched")
+    ids = {r.header_map["correlation-id"].decode(): r.header_map["infaas-query-id"].decode() for r in work.records}
+    cell.until(lambda: not cell.outbox.pending and not router._outbox.pending, "the decision record")
+
+    recorded = infaas("explain", ids["asked"])
+    assert recorded.exit_code == 0, recorded.output
+    assert "Dispatch by the router" in recorded.stdout
+    assert "recorded then, on the metadata up to offset" in recorded.stdout
+    assert "reconstructed" not in recorded.output
+
+    again = infaas("explain", ids["silent"])
+    assert again.exit_code == 0, again.output
+    assert "Dispatch by the router" in again.stdout
+    assert "reconstructed now, on the metadata up to offset" in again.stdout
+    assert "1 reports of workers" in again.stdout
+    assert f"no decision record of {ids['silent']}" in again.stderr
+
+    (one,) = [orjson.loads(line) for line in infaas("explain", ids["asked"], "--json").stdout.splitlines()]
+    (two,) = [orjson.loads(line) for line in infaas("explain", ids["silent"], "--json").stdout.splitlines()]
+    assert (one["decision"], one["view_offset"]) == (two["decision"], two["view_offset"]), "on the same picture"
+    assert one["inputs"]["found"] == two["inputs"]["found"] == VARIANT
+    assert "reconstructed" in two["inputs"]
+    (candidate,) = two["inputs"]["candidates"]
+    assert (candidate["state"], candidate["worker"]) == ("active", "w")
+    assert 2 < candidate["backlog"] <= 3, "as it was reported, less what was worked off since"
+
+    admin.delete_below({(settings.names.of(TELEMETRY), 0): ends(admin, settings.names.of(TELEMETRY))})
+    deaf = infaas("explain", ids["silent"])
+    assert "does not reach back so far, and nothing is known of queues" in " ".join(deaf.stdout.split())
+    for other in reversed(cell.others):
+        other.close()
+    cell.close()
+    admin.close()
+
+
+def ends(admin, topic):
+    return admin.watermarks({topic: 1})[topic, 0][1]
 
 
 def test_a_watcher_that_leaves_is_told_that_it_goes_on_and_another_model_of_the_name_is_not_taken_silently(

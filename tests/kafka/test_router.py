@@ -16,10 +16,11 @@ from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
+from infaas.schemas import decisions
 from infaas.schemas.errors import BadHeader
 from infaas.schemas.headers import ReplyAddress, Travel, parse_travel, travel_headers
 from infaas.schemas.metadata import Hardware, Instance, Owner, Worker
-from infaas.schemas.topics import DEAD_LETTERS, QUERIES, REPLIES, RETURNS
+from infaas.schemas.topics import DEAD_LETTERS, DECISIONS, QUERIES, REPLIES, RETURNS
 from infaas.store.facts import FactWriter
 
 BODY = b'{"inputs":[{"name":"x","shape":[1,2],"datatype":"FP32","data":[1,2]}]}'
@@ -207,7 +208,7 @@ def test_a_malformed_return_has_failed_and_is_dead_lettered(cell):
 
 def test_what_nobody_expected_is_that_querys_end(cell, monkeypatch):
     placeable(cell)
-    monkeypatch.setattr("infaas.router.loop.select", lambda *_: 1 / 0)
+    monkeypatch.setattr("infaas.router.judgement.select", lambda *_: 1 / 0)
     router(cell)
     cell.send("a", application="numbers")
     assert (outcome(cell.answer("a")), reason(cell.answer("a"))) == ("failed", "internal")
@@ -216,6 +217,36 @@ def test_what_nobody_expected_is_that_querys_end(cell, monkeypatch):
     monkeypatch.undo()
     cell.send("b", application="numbers", latency_ms=60_000)
     cell.until(lambda: tags(cell) == ["b"], "the next one")
+
+
+def test_whatever_a_router_refuses_leaves_a_decision_record_with_its_inputs(cell):
+    placeable(cell)
+    decided = reader(cell, cell.settings.names.of(DECISIONS))
+    router(cell, sample=0.0)
+    now = time.time() * 1000
+    cell.send("late", application="numbers", latency_ms=20, deadline=int(now - 5_000))
+    cell.send("accurate", application="numbers", min_accuracy=0.99)
+    cell.send("unknown", application="letters")
+    cell.send("misspelled", application="numbers", headers=[("infaas-latency", b"20")])
+    cell.send("served", application="numbers", latency_ms=60_000)
+    give_back(cell, "returned", attempt=3, deadline_ms=now + 60_000, drop_after_ms=now + 60_000)
+    expected = {
+        "late": ("Expire", "expired"),
+        "accurate": ("Reject", "accuracy"),
+        "unknown": ("Reject", "unknown_application"),
+        "misspelled": ("Reject", "bad_header"),
+        "returned": ("Fail", "no_instance"),
+    }
+    ids = {tag: cell.answer(tag).header_map["infaas-query-id"] for tag in expected}
+    cell.until(lambda: len(decided.records) >= len(expected), "the records")
+    records = {record.key: decisions.decode(record.value) for record in decided.records}
+    assert {tag: (records[ids[tag]].decision, records[ids[tag]].inputs["found"]) for tag in expected} == expected
+    assert len(records) == len(expected), "of dispatches a sample, here none"
+    late = records[ids["late"]]
+    assert late.inputs["asked"]["application"] == "numbers"
+    assert late.inputs["asked"]["left_ms"] <= -5_000
+    assert [candidate["variant"] for candidate in late.inputs["candidates"]] == [VARIANT]
+    assert "the deadline passed" in late.reason
 
 
 def test_a_body_says_where_the_reply_goes_and_what_it_is_matched_by(cell):
