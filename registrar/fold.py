@@ -3,12 +3,13 @@
 accepted → planned variants → building → each ready, rejected or failed → the architecture ready, or failed if none is.
 
 A version takes over from the one before when it is ready: until then that one is served on, but no longer built. A variant that
-no worker is large enough for holds nobody up; it is built when such a worker comes.
+no worker is large enough for, or that has found no place for long, holds nobody up; it is built when one comes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from infaas.policy.price import variant_cost_per_hour
@@ -31,12 +32,13 @@ class Changes:
     deleted: tuple[str, ...] = ()
 
 
-def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
+def fold(view: View, *, topic_gone: Callable[[str], bool], stalled: AbstractSet[str] = frozenset()) -> Changes:
     """The next step of everything that is under way.
 
     Args:
         view: the picture.
         topic_gone: whether a retired variant's topics are deleted.
+        stalled: variants that have found no place to be built for long.
     """
     out: list[Architecture | Variant] = []
     deleted: list[str] = []
@@ -51,9 +53,9 @@ def fold(view: View, *, topic_gone: Callable[[str], bool]) -> Changes:
                 missing = [v for v in plan(architecture) if v.variant not in there]
                 out += missing or [architecture.model_copy(update={"state": "building"})]
             case "building":
-                out += _build(view, architecture, now)
+                out += _build(view, architecture, now, stalled)
             case "ready":
-                out += _progress(view, now) or _settle(view, now)
+                out += _progress(view, now, stalled) or _settle(view, now)
                 out += [_retired(v) for v in old if v.state not in OPEN]
             case "retired":
                 out += [_retired(v) for v in mine if v.state != "retired"]
@@ -72,9 +74,11 @@ def version_of(variant: Variant) -> int:
     return VariantId.parse(variant.variant).version
 
 
-def _build(view: View, architecture: Architecture, variants: list[Variant]) -> list[Architecture | Variant]:
-    out = _progress(view, variants)
-    if out or any(v.state in OPEN and _can_be_built(view, v) for v in variants):
+def _build(
+    view: View, architecture: Architecture, variants: list[Variant], stalled: AbstractSet[str]
+) -> list[Architecture | Variant]:
+    out = _progress(view, variants, stalled)
+    if out or any(v.state in OPEN and v.variant not in stalled and _can_be_built(view, v) for v in variants):
         return out
     if any(v.state == "ready" for v in variants):
         return [*_settle(view, variants), architecture.model_copy(update={"state": "ready"})]
@@ -84,10 +88,10 @@ def _build(view: View, architecture: Architecture, variants: list[Variant]) -> l
     return [architecture.model_copy(update={"state": "failed", "reason": _short(why)})]
 
 
-def _progress(view: View, variants: list[Variant]) -> list[Architecture | Variant]:
+def _progress(view: View, variants: list[Variant], stalled: AbstractSet[str]) -> list[Architecture | Variant]:
     """Variants under way that are further than their record says."""
     open_ = [v for v in variants if v.state in OPEN]
-    return [after for one in open_ if (after := _folded(view, one)) != one]
+    return [after for one in open_ if (after := _folded(view, one, stalled)) != one]
 
 
 def _can_be_built(view: View, variant: Variant) -> bool:
@@ -106,10 +110,10 @@ def _too_large(view: View, variant: Variant) -> str:
     return f"no worker can build it: it needs {recipe.cores} cores of {recipe.platform}, and {largest}"
 
 
-def _folded(view: View, variant: Variant) -> Variant:
+def _folded(view: View, variant: Variant, stalled: AbstractSet[str]) -> Variant:
     built = view.built.get(variant.variant)
     if built is None:
-        return _under_way(view, variant)
+        return _under_way(view, variant, stalled)
     match built.outcome:
         case "not_applicable":
             return variant.model_copy(update={"state": "rejected", "reason": _short(built.reason)})
@@ -119,12 +123,19 @@ def _folded(view: View, variant: Variant) -> Variant:
             return _ready(view, variant, built)
 
 
-def _under_way(view: View, variant: Variant) -> Variant:
+def _under_way(view: View, variant: Variant, stalled: AbstractSet[str]) -> Variant:
     """Building where a worker is there that it is placed on; else it is planned again, and says why nobody builds it."""
-    begun = any(p.build and v == variant.variant and w in view.live_workers for (w, v), p in view.placements.items())
+    begun = variant.variant in builds_under_way(view)
     reason = _too_large(view, variant)
     state = "building" if begun and not reason else "planned"
+    if not reason and not begun and variant.variant in stalled:
+        reason = f"it waits for a worker with {variant.recipe.cores} cores that the load does not need"
     return variant.model_copy(update={"state": state, "reason": reason})
+
+
+def builds_under_way(view: View) -> frozenset[str]:
+    """Variants that are placed to be built on a worker that is there."""
+    return frozenset(v for (w, v), p in view.placements.items() if p.build and w in view.live_workers)
 
 
 def _short(reason: str) -> str:

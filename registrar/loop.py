@@ -20,6 +20,7 @@ from infaas.registrar.fold import fold
 from infaas.registrar.handler import Handler
 from infaas.registrar.ledger import Ledger
 from infaas.registrar.settings import RegistrarSettings
+from infaas.registrar.stalls import Stalls
 from infaas.schemas.errors import InfaasError, PayloadTooLarge
 from infaas.schemas.metadata import Variant
 from infaas.store.candidate import Candidate
@@ -52,6 +53,7 @@ class Registrar:
         """As they were when last asked for; a name that is not there is made before its variant is ready."""
         self._next_topics = self._next_look = 0.0
         self._folded = -1
+        self._stalls = Stalls()
 
     def step(self) -> None:
         """One iteration of the loop.
@@ -88,7 +90,7 @@ class Registrar:
         if view.offset == self._folded and now < self._next_look:
             return
         self._next_look = now + LOOK_EVERY_S
-        changes = fold(view, topic_gone=self._topic_gone)
+        changes = fold(view, topic_gone=self._topic_gone, stalled=self._stalls.update(view, now))
         missing = [
             r.variant for r in changes.records if isinstance(r, Variant) and r.state == "ready" and not self._has_topics(r.variant)
         ]  # fmt: skip

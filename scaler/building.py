@@ -2,7 +2,8 @@
 
 A build under way stays where it is as long as that worker is there and large enough. One that finds no room waits; but not for
 ever: after a while it takes the place of instances that the load does not need, and, where its architecture has nothing yet that
-could be served, in the end of any instance, the one first without which the others have most headroom left.
+could be served, in the end of any instance, the one first without which the others have most headroom left. A further variant of
+what is served is worth no refused query: it has starved then, asks for a machine where some may be started, and is said to wait.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class Builds:
 def can_hold(recipe: Recipe, room: Room) -> bool:
     """Whether a worker could build this if it did nothing else."""
     return recipe.platform in room.platforms and recipe.cores <= room.cores
+
+
+def starved(builds: Builds, now_s: float) -> tuple[str, ...]:
+    """Variants that have found no room for so long that only more machines, or less load, bring them any."""
+    return tuple(sorted(v for v, since_s in builds.waiting.items() if now_s - since_s >= ANY_AFTER_S))
 
 
 def place_builds(

@@ -103,8 +103,8 @@ class Fold:
             busy=frozenset(v for v in backlogs.by_variant if backlogs.count(v)),
         )
 
-    def park(self, view: View, builds_waiting: int) -> Park:
-        """The machines now."""
+    def park(self, view: View, *, builds_waiting: int, builds_starved: tuple[str, ...] = ()) -> Park:
+        """The machines now, and how many builds find no room; of these the ones that more machines would help."""
         states: dict[str, list[Instance]] = {}
         for one in view.instances.values():
             states.setdefault(one.variant, []).append(one)
@@ -119,6 +119,7 @@ class Fold:
             overloaded={i.worker for i in view.instances.values() if i.state == "overloaded"},
             interfered_everywhere={v for v, all_ in states.items() if all(i.state == "interfered" for i in all_)},
             builds_waiting=builds_waiting,
+            builds_starved=builds_starved,
         )
 
     def _leaving(self, view: View, worker: str) -> bool:

@@ -24,6 +24,7 @@ from infaas.bus.outbox import Delivery
 from infaas.bus.settings import BusSettings
 from infaas.scaler import greedy
 from infaas.scaler.assigning import Assigner
+from infaas.scaler.building import Builds, can_hold, starved
 from infaas.scaler.deciding import Decision, Question, decide
 from infaas.scaler.fold import Fold
 from infaas.scaler.journal import Journal
@@ -32,7 +33,7 @@ from infaas.scaler.provisioners.local import LocalProvisioner
 from infaas.scaler.provisioning import Provisioning
 from infaas.scaler.returns import Returns
 from infaas.scaler.settings import ScalerSettings
-from infaas.scaler.snapshot import Snapshot
+from infaas.scaler.snapshot import Room, Snapshot
 from infaas.scaler.unplaceable import Unplaceable
 from infaas.scaler.upkeep import Upkeep
 from infaas.scaler.usage import machine_seconds
@@ -93,6 +94,7 @@ class Scaler:
         self._assigner = Assigner()
         self._memory = greedy.Memory()
         self._builds_waiting: Mapping[str, float] = {}
+        self._said_to_wait: frozenset[str] = frozenset()
         self._pronounced: dict[str, str] = {}
         self._next_decision = self._next_verdicts = self._last_usage = 0.0
         self._urgent = self._led = False
@@ -194,7 +196,11 @@ class Scaler:
             self.leadership.write(assignment)
         self._unplaceable.step(placed, backlogs, now, epoch=self.leadership.epoch)
         self._upkeep.step(self._fold, backlogs, owners.growth, now)
-        park = self._fold.park(view, len(decision.builds.waiting))
+        park = self._fold.park(
+            view,
+            builds_waiting=len(decision.builds.waiting),
+            builds_starved=self._starved(view, decision.builds, snapshot.now_s),
+        )
         self._provisioning.step(snapshot, park, decision.plan.unplaced, now)
         self._account(snapshot, now)
         headroom = {"cell": round(decision.target.headroom, 3)} if snapshot.classes else {}
@@ -212,6 +218,18 @@ class Scaler:
         for where, old in view.placements.items():
             if where not in wanted:
                 self.leadership.delete(old.key)
+
+    def _starved(self, view: View, builds: Builds, now_s: float) -> tuple[str, ...]:
+        """Builds that have found no room for long, and that a machine could hold; says of each once that it waits."""
+        waiting = [v for v in starved(builds, now_s) if v in view.variants]
+        for variant in waiting:
+            if variant not in self._said_to_wait:
+                cores = view.variants[variant].recipe.cores
+                reason = f"no worker has {cores} cores that the load does not need"
+                self._journal.write(variant, "Wait", reason, view, since_s=now_s - builds.waiting[variant])
+        self._said_to_wait = frozenset(waiting)
+        machine = Room("machine", ("cpu",), self._own.machine_cores, self._own.machine_memory_bytes or 0)
+        return tuple(v for v in waiting if can_hold(view.variants[v].recipe, machine))
 
     def _account(self, snapshot: Snapshot, now: float) -> None:
         if now - self._last_usage < self._own.usage_every_s:

@@ -1,6 +1,6 @@
 """When to add a machine, and which to give back. Pure.
 
-Add one when something needed finds no room, or a resource is above 80 % on all workers, or most workers hold overloaded
+Add one when something needed, or a build, finds no room, or a resource is above 80 % on all workers, or most workers hold overloaded
 variants, or a variant is interfered everywhere it runs. One at a time: a machine that is coming counts as room.
 Give back, after a quiet time, the one whose instances would fit elsewhere: drained first, stopped when empty. One whose worker
 has died, or never came, is stopped at once: if it is still needed, the next decision adds another, unless the provider is left
@@ -68,6 +68,8 @@ class Park:
     interfered_everywhere: AbstractSet[str] = frozenset()
     """Variants that are interfered on all workers that run them."""
     builds_waiting: int = 0
+    builds_starved: tuple[str, ...] = ()
+    """Variants that one of these machines could build, and that have found no room for long."""
     pause: Pause = field(default_factory=Pause)
     """How long the provider is left alone."""
 
@@ -122,6 +124,8 @@ def _why_more(now: Snapshot, park: Park, unplaced: Mapping[str, int]) -> str:
         return "no room for " + ", ".join(f"{n} x {v}" for v, n in sorted(unplaced.items()))
     if park.builds_waiting and not now.rooms:
         return "builds wait and there is no worker"
+    if park.builds_starved:
+        return "no room to build " + ", ".join(park.builds_starved)
     if not now.rooms:
         return ""
     if all(park.used.get(w, 0.0) > BUSY for w in now.rooms):

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infaas.policy.build import MOST_BYTES, build_bytes
-from infaas.scaler.building import ANY_AFTER_S, SPARE_AFTER_S, place_builds
+from infaas.scaler.building import ANY_AFTER_S, SPARE_AFTER_S, place_builds, starved
+from infaas.scaler.machines import AddMachine, Park, decide
 from infaas.scaler.snapshot import DemandClass, Room, Snapshot
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.metadata import Placement, Recipe, Variant
@@ -128,3 +129,41 @@ def test_what_no_worker_has_the_platform_for_waits_and_pushes_nobody_out(platfor
     now = replace(scene([room()], {("w", "b"): 2}), now_s=1e6)
     found = builds(now, variant, waiting={variant.variant: 0.0})
     assert (found.places, found.evicted, set(found.waiting)) == (frozenset(), {}, {variant.variant})
+
+
+HOUR_S = 3600
+
+
+def under_load(served, waiting, rooms, *, seconds=HOUR_S, at_most=0):
+    """Decides each second, as the scaler does, while the load needs all that is placed; returns what was found last."""
+    placed = {(one.worker, "a"): 1 for one in rooms}
+    held, found = dict.fromkeys([waiting.variant], 0.0), None
+    for second in range(0, seconds, 10):
+        now = scene(rooms, placed, now_s=float(second))
+        found = builds(now, served, waiting, needed={"a": len(placed)}, waiting=held, at_most=at_most)
+        held = found.waiting
+        assert not found.evicted, "it is worth no refused query"
+        if found.places:
+            return found, float(second)
+    return found, float(seconds)
+
+
+@pytest.mark.parametrize("at_most", [0, 1])
+def test_a_larger_variant_of_a_model_under_load_has_starved_and_is_built_as_soon_as_there_is_room(at_most):
+    """One core of two is needed all the time, so two are never free: the larger variant would wait as long as the load lasts."""
+    served, larger = planned(cores=1, state="ready"), planned(cores=2)
+    found, now_s = under_load(served, larger, [room()], at_most=at_most)
+    assert (found.places, set(found.waiting)) == (frozenset(), {larger.variant})
+    assert starved(found, ANY_AFTER_S - 1.0) == ()
+    assert starved(found, now_s) == (larger.variant,)
+    rooms = [room(), room("machine")]
+    now = scene(rooms, {("w", "a"): 1}, now_s=now_s)
+    come = builds(now, served, larger, needed={"a": 1}, waiting=found.waiting, at_most=at_most)
+    assert (come.places, starved(come, now_s)) == ({("machine", larger.variant)}, ())
+
+
+def test_a_build_that_has_starved_asks_for_a_machine_of_those_that_could_hold_it():
+    now = scene([room()], {("w", "a"): 1})
+    for names, orders in (((), []), (("new.v1.onnxruntime-cpu2-fp32",), [AddMachine])):
+        todo, _ = decide(now, Park(builds_waiting=1, builds_starved=names), {}, at_most=1, quiet_since={})
+        assert [type(order) for order in todo] == orders

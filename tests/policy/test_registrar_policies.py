@@ -16,6 +16,7 @@ from infaas.registrar.fold import fold
 from infaas.registrar.memory import peak_bytes
 from infaas.registrar.plan import check_plan, plan
 from infaas.registrar.profiler import sizes
+from infaas.registrar.stalls import STALLED_S, Stalls
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import BadModel
@@ -228,6 +229,66 @@ def test_a_registration_waits_for_a_machine_that_is_on_its_way_but_not_for_one_t
 
 
 TOO_LARGE = "no worker can build it: it needs 2 cores of cpu, and the largest has 1"
+
+
+def stalled_after(seconds, *records, stalls=None, begin=0):
+    """What is stalled after so many seconds of one picture, looked at each second."""
+    stalls = Stalls() if stalls is None else stalls
+    found = frozenset()
+    for second in range(begin, begin + int(seconds) + 1):
+        found = stalls.update(view(*records), float(second))
+    return found
+
+
+def test_a_variant_that_finds_no_place_holds_no_registration_up_and_is_built_when_it_finds_one():
+    """The cores are held by the load: the architecture was `building` as long as that lasted, and no old version ever retired."""
+    small, large = (v for v in plan(architecture(cores=(1, 2))) if v.recipe.precision == "fp32")
+    small = small.model_copy(update={"state": "ready", "profile": profile(1, 1)})
+    base = [architecture("building", generators=("onnx",)), small, large, worker(2)]
+    assert fold(view(*base), topic_gone=lambda _: False, stalled=stalled_after(STALLED_S - 1, *base)).records == ()
+    stalled = stalled_after(STALLED_S, *base)
+    assert stalled == {large.variant}
+    (waits,) = fold(view(*base), topic_gone=lambda _: False, stalled=stalled).records
+    assert (waits.state, waits.reason) == ("planned", "it waits for a worker with 2 cores that the load does not need")
+    said = [*base[:2], waits, worker(2)]
+    (ready,) = fold(view(*said), topic_gone=lambda _: False, stalled=stalled).records
+    assert (ready.key, ready.state) == ("architecture/a", "ready")
+    settled = [ready, small, waits, worker(2)]
+    assert fold(view(*settled), topic_gone=lambda _: False, stalled=stalled).records == ()
+    placed = Placement(worker="w", variant=large.variant, build=True)
+    stalls = Stalls()
+    stalled_after(STALLED_S, *settled, stalls=stalls)
+    begun = view(*settled, placed)
+    (building,) = fold(begun, topic_gone=lambda _: False, stalled=stalls.update(begun, STALLED_S + 1)).records
+    assert (building.state, building.reason) == ("building", "")
+
+
+def test_a_model_of_which_nothing_can_be_served_is_waited_for():
+    (large,) = (v for v in plan(architecture(cores=(2,))) if v.recipe.precision == "fp32")
+    base = [architecture("building", generators=("onnx",)), large, worker(2)]
+    (waits,) = fold(view(*base), topic_gone=lambda _: False, stalled=stalled_after(STALLED_S, *base)).records
+    assert fold(view(base[0], waits, worker(2)), topic_gone=lambda _: False, stalled={large.variant}).records == ()
+
+
+@pytest.mark.parametrize(
+    "busy",
+    [
+        pytest.param((Placement(worker="w", variant="other", build=True),), id="another is being built"),
+        pytest.param((Machine(machine="m", machine_type="local-2", wanted="running"),), id="a machine is on its way"),
+    ],
+)
+def test_time_in_which_its_turn_may_come_does_not_count(busy):
+    small, large = (v for v in plan(architecture(cores=(1, 2))) if v.recipe.precision == "fp32")
+    base = [architecture("building"), small.model_copy(update={"state": "ready"}), large, worker(2)]
+    stalls = Stalls()
+    assert stalled_after(10 * STALLED_S, *base, *busy, stalls=stalls) == frozenset()
+    begin = int(10 * STALLED_S) + 1
+    assert stalled_after(STALLED_S - 2, *base, stalls=stalls, begin=begin) == frozenset()
+    again = stalled_after(STALLED_S, *base, stalls=stalls, begin=begin)
+    assert again == {large.variant}
+    assert stalled_after(5, *base, *busy, stalls=stalls, begin=begin + int(STALLED_S) + 1) == again, (
+        "said once, it stays"
+    )
 
 
 @pytest.mark.parametrize(
