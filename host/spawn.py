@@ -1,6 +1,7 @@
 """The one way a Python child process is started here: told its parent, its threads, its cores and its memory.
 
-The parent's id goes along so that the child can ask the kernel to be ended with it (`process.die_with_parent`).
+The parent's id goes along so that the child can ask the kernel to be ended with it (`process.die_with_parent`); one that is to
+outlive its parent gets none, and whoever owns it says so in INFAAS_OWNER_PID (`process.end_with_owner`).
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import IO
 
+PARENT = "INFAAS_PARENT_PID"
 Stream = int | IO[bytes] | None
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 """Variables that libraries read the number of their threads from."""
 
 
-def environment_of(threads: int) -> dict[str, str]:
-    """A child's environment: ours, who its parent is, and how many threads its libraries may have (0 = as they like)."""
+def environment_of(threads: int, *, outlives: bool = False) -> dict[str, str]:
+    """A child's environment: ours, who its parent is, and how many threads its libraries may have (0 = as they like).
+
+    Args:
+        threads: of each library.
+        outlives: it goes on without us, so it has no parent.
+    """
     libraries = dict.fromkeys(THREADS, str(threads)) if threads else {}
-    return {**os.environ, "INFAAS_PARENT_PID": str(os.getpid()), **libraries}
+    inherited = {name: value for name, value in os.environ.items() if name != PARENT}
+    return {**inherited, **({} if outlives else {PARENT: str(os.getpid())}), **libraries}
 
 
 def spawn(
@@ -34,6 +42,7 @@ def spawn(
     cores: Sequence[int] = (),
     memory_bytes: int | None = None,
     environment: Mapping[str, str] | None = None,
+    outlives: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Starts `python -m module`.
 
@@ -46,6 +55,7 @@ def spawn(
         cores: it is pinned to; none = not pinned.
         memory_bytes: how much writable memory of its own it may have, its children each as much; None = no limit. Linux only.
         environment: more of it.
+        outlives: whether it goes on when we end.
 
     Raises:
         OSError: if no process can be made.
@@ -55,7 +65,7 @@ def spawn(
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
-        env={**environment_of(threads or len(cores)), **(environment or {})},
+        env={**environment_of(threads or len(cores), outlives=outlives), **(environment or {})},
     )
     with contextlib.suppress(OSError):  # it may have ended already; the exit says why
         if cores and sys.platform == "linux":

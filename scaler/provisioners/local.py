@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 
 import psutil
 
 from infaas.host.deadlines import MACHINE_STOP_S
+from infaas.host.spawn import spawn
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.metadata import Machine
 
@@ -40,17 +40,15 @@ class LocalProvisioner:
             earlier.kill()
             earlier.wait()
         environment = {
-            **os.environ,
             "INFAAS_WORKER_NAME": machine.machine,
             "INFAAS_WORKER_CORES": str(self._cores),
             "INFAAS_WORKER_MACHINE_TYPE": machine.machine_type,
             "INFAAS_WORKER_PRICE_PER_HOUR": str(CORE_PRICE_PER_HOUR * self._cores),
             "INFAAS_OWNER_PID": os.environ.get("INFAAS_OWNER_PID", str(os.getpid())),
         }
-        environment.pop("INFAAS_PARENT_PID", None)
         if self._memory_bytes is not None:
             environment["INFAAS_WORKER_MEMORY_BYTES"] = str(self._memory_bytes)
-        child = subprocess.Popen([sys.executable, "-m", "infaas.workers"], env=environment, stdin=subprocess.DEVNULL)
+        child = spawn("infaas.workers", stdin=subprocess.DEVNULL, stdout=None, environment=environment, outlives=True)
         self._children[machine.machine] = child
         return f"{child.pid}:{psutil.Process(child.pid).create_time()}"
 
