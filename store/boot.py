@@ -24,3 +24,8 @@ def next_boot_id(held: Iterable[str]) -> str:
 def is_boot_id(text: str) -> bool:
     """Whether this is one."""
     return _FORM.fullmatch(text) is not None
+
+
+def boot_order(boot_id: str) -> tuple[bool, str]:
+    """Sorts lives, the newest last; what is no boot id of ours, whoever wrote it, comes before all that are."""
+    return is_boot_id(boot_id), boot_id

@@ -2,7 +2,7 @@
 
 Rules (model-checked, spec `store` and `boot`):
 - a leader's record at offset o with epoch e is ignored if there is a claim c of that role with e < c < o;
-- a worker's record with a boot id older than that of its current `worker/` record is ignored;
+- a worker's record with a boot id older than that of its current `worker/` record is ignored; what is no boot id is older than any;
 - keys whose last record was ignored are remembered (`dirty`): compaction keeps just that record, so the current writer has
   to write its own value again.
 A record that can't be read, or that stands under another key than its own, is ignored whoever wrote it: it comes to every
@@ -21,7 +21,7 @@ from infaas.schemas import metadata
 from infaas.schemas.errors import BadInput
 from infaas.schemas.headers import BOOT_ID, EPOCH
 from infaas.schemas.metadata import AnyRecord, Leader, Verdict, Worker
-from infaas.store.boot import is_boot_id
+from infaas.store.boot import boot_order, is_boot_id
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
@@ -136,4 +136,4 @@ class Picture:
         if worker is None:
             return False
         current = self._kinds.get("worker", {}).get(f"worker/{worker}")
-        return isinstance(current, Worker) and writer < current.boot_id
+        return isinstance(current, Worker) and boot_order(writer) < boot_order(current.boot_id)

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infaas.schemas.headers import BOOT_ID, EPOCH
-from infaas.schemas.metadata import Leader, Placement, Verdict, Worker, encode
+from infaas.schemas.metadata import Instance, Leader, Placement, Verdict, Worker, encode
+from infaas.store.boot import is_boot_id, next_boot_id
 from infaas.store.picture import Picture
 
 
@@ -89,3 +90,43 @@ def test_an_unreadable_claim_is_nobodys():
     assert picture.epochs == {}
     picture.apply(picture.read(Found(1, GOOD[0].key.encode(), encode(GOOD[0]))))
     assert picture.epochs == {"scaler": 1}
+
+
+GARBAGE = st.one_of(
+    st.text(max_size=12), st.sampled_from(["~", "zzz", "c000000000001-00000000", "b2", "0190f3c2"])
+).filter(lambda text: not is_boot_id(text))
+
+
+@given(st.lists(GARBAGE, max_size=4), st.lists(GARBAGE, max_size=4))
+def test_what_is_no_boot_id_hides_no_life_and_makes_no_fact_void(before, after):
+    """Records under `worker/` may be anybody's who may write there; one with a high enough word made every life after it void."""
+    first = next_boot_id([])
+    second = next_boot_id([first])
+    lives = [*before, first, *after, second, *after]
+    picture = Picture()
+    for offset, boot_id in enumerate(lives):
+        record = worker(boot_id)
+        picture.apply(picture.read(Found(offset, record.key.encode(), encode(record), {BOOT_ID: boot_id.encode()})))
+    fact = Instance(worker="w", boot_id=second, variant="v", instance=0, state="active")
+    picture.apply(picture.read(Found(99, fact.key.encode(), encode(fact), {BOOT_ID: second.encode()})))
+    verdict = Verdict(worker="w", boot_id=(after or ["~"])[0])
+    picture.apply(picture.read(Found(100, verdict.key.encode(), encode(verdict), {EPOCH: b"0"})))
+    view = picture.view()
+    assert view.live_workers["w"].boot_id == second
+    assert view.instances == {("w", "v", 0): fact}
+    assert picture.boots == {"w": second}
+    assert next_boot_id(picture.boots.values()) > second
+
+
+def test_a_life_counts_after_a_record_that_is_no_lifes():
+    picture, first = Picture(), next_boot_id([])
+    for offset, boot_id in enumerate(["zzz", first]):
+        record = worker(boot_id)
+        change = picture.read(Found(offset, record.key.encode(), encode(record), {BOOT_ID: boot_id.encode()}))
+        assert not change.ignored
+        picture.apply(change)
+    assert picture.view().live_workers["w"].boot_id == first
+
+
+def worker(boot_id):
+    return Worker(worker="w", boot_id=boot_id, machine_type="m", hardware=HARDWARE, price_per_hour=0.1)
