@@ -3,6 +3,7 @@
 import time
 
 import pytest
+from refusing import refuse_once
 
 from infaas.bus.outbox import Outbox
 from infaas.schemas.errors import Fenced
@@ -237,3 +238,17 @@ def test_a_record_under_another_key_than_its_own_is_ignored(settings, candidate)
     one.outbox.send_and_wait(settings.names.of(METADATA), key="worker/other", value=encode(lives("w")))
     run(lambda: one.table.view().offset >= 1, one)
     assert not one.table.view().workers
+
+
+def test_a_repair_that_is_not_confirmed_is_written_again_though_nothing_else_is(settings, candidate):
+    old, new = candidate("old"), candidate("new")
+    run(lambda: old.lead.is_leader, old)
+    old.lead.write(placement(1))
+    run(lambda: new.table.view().placements, old, new)
+    run(lambda: new.lead.is_leader, new)
+    refused = refuse_once(new.outbox, placement(0).key)
+    old.lead.write(placement(7))
+    old.outbox.flush(10)
+    run(lambda: refused and not new.table.dirty["scaler"], new)
+    (kept,) = fresh(settings).placements.values()
+    assert kept.instances == 1
