@@ -66,8 +66,7 @@ class Scaler:
     def __init__(self, *, settings: BusSettings, own: ScalerSettings, best: greedy.BestFleet | None = None) -> None:
         self._names, self._own = settings.names, own
         self._best = best or _best_fleet(own.policy)
-        self._status = Status()
-        self._candidate = Candidate(settings, role="scaler", name=own.name, status=lambda: self._status)
+        self._candidate = Candidate(settings, role="scaler", name=own.name)
         self.leadership = self._candidate.leadership
         self._admin = Admin(settings, client_id=own.name)
         self._journal = Journal(self._candidate.outbox, settings)
@@ -204,7 +203,7 @@ class Scaler:
         self._provisioning.step(snapshot, park, decision.plan.unplaced, now)
         self._account(snapshot, now)
         headroom = {"cell": round(decision.target.headroom, 3)} if snapshot.classes else {}
-        self._status = Status(headroom, round(snapshot.cost(snapshot.fleet), 6))
+        self.leadership.status = Status(headroom, round(snapshot.cost(snapshot.fleet), 6))
 
     def _place(self, placed: Mapping[Place, int], builds: frozenset[Place]) -> None:
         view = self._candidate.view

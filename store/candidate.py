@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from infaas.bus.outbox import Outbox
@@ -11,7 +9,7 @@ from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import TelemetryReader
 from infaas.schemas.metadata import Role
 from infaas.schemas.reports import AnyReport
-from infaas.store.leadership import Leadership, Status
+from infaas.store.leadership import Leadership
 from infaas.store.table import Change, Table
 from infaas.store.view import View
 
@@ -32,23 +30,13 @@ class Candidate:
         settings: of the cell.
         role: what is led.
         name: shown by the broker.
-        status: shown in the ticks.
-        now: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        settings: BusSettings,
-        *,
-        role: Role,
-        name: str,
-        status: Callable[[], Status] = Status,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: BusSettings, *, role: Role, name: str) -> None:
         self.outbox = Outbox(settings, client_id=name)
         self.table = Table(settings, client_id=name)
         self._telemetry = TelemetryReader(settings, client_id=name)
-        self.leadership = Leadership(settings, role=role, table=self.table, outbox=self.outbox, status=status, now=now)
+        self.leadership = Leadership(settings, role=role, table=self.table, outbox=self.outbox)
         self.table.open()
 
     def step(self, wait_s: float) -> News:

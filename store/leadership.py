@@ -58,26 +58,15 @@ class Leadership:
         role: what is led.
         table: the view, which the service polls.
         outbox: the service's producer.
-        status: shown in the ticks.
-        now: monotonic seconds.
     """
 
-    def __init__(
-        self,
-        settings: BusSettings,
-        *,
-        role: Role,
-        table: Table,
-        outbox: Outbox,
-        status: Callable[[], Status] = Status,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, settings: BusSettings, *, role: Role, table: Table, outbox: Outbox) -> None:
         self._metadata, self._telemetry = settings.names.of(METADATA), settings.names.of(TELEMETRY)
         self._role: Role = role
-        self._table, self._outbox, self._status, self._now = table, outbox, status, now
+        self._table, self._outbox = table, outbox
         self._nonce: str | None = None
         self._claimed_at = 0.0
-        self._heard_at = now()
+        self._heard_at = time.monotonic()
         self._patience = SILENCE_S + random.uniform(0.0, JITTER_S)
         self._sequence = 0
         self._next_tick = 0.0
@@ -87,8 +76,8 @@ class Leadership:
         self._last_written = -1
         self.epoch = -1
         self.is_leader = False
-        self.took_over_at = -1.0
-        """Monotonic time of the last take-over."""
+        self.status = Status()
+        """Shown in the ticks; the service's to set."""
 
     def observe(self, report: AnyReport) -> None:
         """Takes in a leader's tick; other reports are ignored."""
@@ -97,11 +86,11 @@ class Leadership:
             and report.role == self._role
             and report.epoch == self._table.epochs.get(self._role)
         ):
-            self._heard_at = self._now() - (self._patience if report.sequence == RESIGNED else 0.0)
+            self._heard_at = time.monotonic() - (self._patience if report.sequence == RESIGNED else 0.0)
 
     def step(self) -> None:
         """Claims, takes over, ticks, repairs or steps down, as the view demands."""
-        now, newest = self._now(), self._table.epochs.get(self._role, -1)
+        now, newest = time.monotonic(), self._table.epochs.get(self._role, -1)
         if self.is_leader and newest != self.epoch:
             log.info("deposed", extra={"role": self._role, "epoch": self.epoch, "newer": newest})
             self._step_down(now)
@@ -173,7 +162,7 @@ class Leadership:
         if epoch != newest:
             self._step_down(now)
             return
-        self.epoch, self.is_leader, self.took_over_at, self._repaired = epoch, True, now, {}
+        self.epoch, self.is_leader, self._repaired = epoch, True, {}
         self._written.clear()
         log.info("leading", extra={"role": self._role, "epoch": epoch})
         self._repair()
@@ -216,12 +205,11 @@ class Leadership:
         self._report(self._sequence)
 
     def _report(self, sequence: int) -> None:
-        status = self._status()
         tick = Tick(
             role=self._role,
             epoch=self.epoch,
             sequence=sequence,
-            headroom=dict(status.headroom),
-            cost_per_hour=status.cost_per_hour,
+            headroom=dict(self.status.headroom),
+            cost_per_hour=self.status.cost_per_hour,
         )
         self._outbox.send(self._telemetry, key=f"tick/{self._role}", value=reports.encode(tick), partition=0)
