@@ -195,8 +195,18 @@ class Outbox:
             return 0.0
         return max(0.0, min(timeout, self._later[0][0] - time.monotonic())) if self._later else timeout
 
+    def _serve(self, timeout: float, *, flush: bool = False) -> None:
+        """Serves the client's callbacks; of a fatal error it calls none, but raises."""
+        try:
+            if flush:
+                self._producer.flush(timeout)
+            else:
+                self._producer.poll(timeout)
+        except KafkaException as error:
+            self._fatal = str(error)
+
     def _on_error(self, error: KafkaError) -> None:
-        if error.fatal() or error.code() == KafkaError._FATAL:
+        if error.fatal() or error.code() == KafkaError._FATAL:  # not every version of the client raises it
             self._fatal = str(error)
         else:
             log.debug("kafka client", extra={"error": str(error)})
@@ -220,7 +230,7 @@ class Outbox:
             ProducerFatal: the process has to start anew.
         """
         self._take_back()
-        self._producer.poll(self._idle_s(timeout))
+        self._serve(self._idle_s(timeout))
         self._tell()
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
@@ -247,13 +257,13 @@ class Outbox:
         """Waits for everything sent, for what callbacks send, and what is put off; returns how many records are left."""
         deadline = time.monotonic() + timeout
         while True:
-            self._producer.flush(self._idle_s(max(0.0, deadline - time.monotonic())))
+            self._serve(self._idle_s(max(0.0, deadline - time.monotonic())), flush=True)
             self._tell()
             left = deadline - time.monotonic()
             if not self.pending or left <= 0:
                 return self.pending
             if not len(self._producer):
-                self._producer.poll(self._idle_s(left))
+                self._serve(self._idle_s(left))
 
     @property
     def pending(self) -> int:
