@@ -10,6 +10,9 @@
 A position that is not in the topic is an event (`gaps`), never silence: below the low watermark records were deleted unread, which
 also happens while a member runs; above the end the log was cut off. The client is told to stop there (`auto.offset.reset=error`),
 since on its own it would go on silently somewhere else. The range counts as done when it was said where it went (`settle`).
+
+A log that was cut off may have grown again before anybody looks, and what came since stands below the commit, unread. So a commit
+carries the time of the newest record that was taken: a partition begins at the first one that is newer, if that is below.
 """
 
 from __future__ import annotations
@@ -68,6 +71,8 @@ class Intake:
     ) -> None:
         self._drain = drain
         self._parts: dict[tuple[str, int], Progress] = {}
+        self._newest_ms: dict[tuple[str, int], int] = {}
+        """Time of the newest record taken, by partition; it stands in the commits."""
         self._next_commit = 0.0
         self._paused = False
         self._fatal: InfaasError | None = None
@@ -113,6 +118,8 @@ class Intake:
         if part is None or record.offset < part.taken:
             return None  # of a partition that was revoked while this batch was under way, or fetched twice
         part.add(record.offset)
+        place = (record.topic, record.partition)
+        self._newest_ms[place] = max(self._newest_ms.get(place, 0), int(record.timestamp_ms))
         return record
 
     def done(self, record: Record) -> None:
@@ -162,7 +169,9 @@ class Intake:
             return
         for at, position in moved.items():
             parts[at].committing(position)
-        offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in moved.items()]
+        offsets = [
+            TopicPartition(*place, offset, str(self._newest_ms.get(place, ""))) for place, offset in moved.items()
+        ]
         try:
             if wait:
                 self._confirmed(self._consumer.commit(offsets=offsets, asynchronous=False) or [])
@@ -236,8 +245,10 @@ class Intake:
         if part is None or partition is None:
             return
         low, end = self._watermarks(self._consumer, topic, partition)
-        if part.taken > end:
-            self._fatal = OffsetLost(f"{topic}-{partition} ends at {end}, before {part.taken}, which was read")
+        read = TopicPartition(topic, partition, part.taken, str(self._newest_ms.get((topic, partition), "")))
+        cut = self._cut(self._consumer, read, end)
+        if cut is not None:
+            self._fatal = OffsetLost(f"{topic}-{partition} was cut off at {cut}, before {part.taken}, which was read")
             return
         if part.taken < low:
             self._skip(part, Gap(topic, partition, part.taken, low - 1))
@@ -268,10 +279,29 @@ class Intake:
         if committed != OFFSET_INVALID and committed < low:
             part = Progress(committed)
             self._skip(part, Gap(topic, partition, committed, low - 1))
-        elif committed != OFFSET_INVALID and committed > end:
-            self.gaps.append(Gap(topic, partition, end, committed - 1, cut=True))
+        elif committed != OFFSET_INVALID and (cut := self._cut(consumer, place, end)) is not None:
+            part = Progress(max(low, cut))
+            self.gaps.append(Gap(topic, partition, cut, committed - 1, cut=True))
         self._parts[topic, partition] = part
         return TopicPartition(topic, partition, part.taken)
+
+    def _cut(self, consumer: Consumer, place: TopicPartition, end: int) -> int | None:
+        """Where a log ended when it was cut off below its commit; None = it was not.
+
+        A commit that does not say how new its records were is of an earlier version: then it is where the log ends now.
+        """
+        topic, partition, said = place.topic, place.partition, place.metadata or ""
+        if not (said.isascii() and said.isdigit()):
+            return end if place.offset > end else None
+        newest_ms = self._newest_ms[topic, partition] = int(said)
+        newer = TopicPartition(topic, partition, newest_ms + 1)
+        first = ask(
+            lambda: consumer.offsets_for_times([newer], timeout=WATERMARK_TIMEOUT_S)[0].offset,
+            f"asking for what is new in {topic}-{partition}",
+            WATERMARK_TIMEOUT_S,
+        )
+        first = end if first < 0 else first  # none is newer
+        return first if first < place.offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.revocations += 1
