@@ -15,7 +15,7 @@ NAMED = 10
 
 
 class Catalogue:
-    """Candidates by scope; built anew when a variant or an architecture changes."""
+    """Candidates by scope; built again when a variant or an architecture changes."""
 
     def __init__(self, variants: Mapping[str, Variant], architectures: Mapping[str, Architecture]) -> None:
         self._by_scope: dict[tuple[ScopeKind, str], list[Servable]] = {}
@@ -57,20 +57,20 @@ class Catalogue:
     def eligible(self, objective: Objective) -> tuple[Servable, ...]:
         """Candidates that meet the accuracy floor and the cost limit, by name."""
         key = (objective.scope, objective.name, objective.min_accuracy, objective.max_cost, objective.latency_ms)
-        found = self._eligible.get(key)
-        if found is None:
-            found = tuple(
+        candidates = self._eligible.get(key)
+        if candidates is None:
+            candidates = tuple(
                 sorted(
                     (
-                        one
-                        for one in self.all_of(objective.scope, objective.name)
-                        if one.accuracy >= objective.min_accuracy
-                        and query_cost(one, objective.latency_ms) <= objective.max_cost
+                        candidate
+                        for candidate in self.all_of(objective.scope, objective.name)
+                        if candidate.accuracy >= objective.min_accuracy
+                        and query_cost(candidate, objective.latency_ms) <= objective.max_cost
                     ),
-                    key=lambda one: one.variant,
+                    key=lambda candidate: candidate.variant,
                 )
             )
             if len(self._eligible) >= CACHED:  # callers choose these numbers: bounded
                 self._eligible.clear()
-            self._eligible[key] = found
-        return found
+            self._eligible[key] = candidates
+        return candidates

@@ -38,13 +38,13 @@ class Demand:
     ) -> None:
         """Counts one query."""
         key = (objective.scope, objective.name, eligible, on_grid(latency_ms), objective.optimize)
-        found = self._counts.get(key)
-        if found is None:
+        counter = self._counts.get(key)
+        if counter is None:
             if len(self._counts) >= MAX_CLASSES:  # of a stream of ever new classes the oldest go
                 del self._counts[next(iter(self._counts))]
-            found = self._counts[key] = _Count(latency_ms)
-        found.offered += 1
-        found.rejected += rejected
+            counter = self._counts[key] = _Count(latency_ms)
+        counter.offered += 1
+        counter.rejected += rejected
 
     def classes(self) -> tuple[ClassCount, ...]:
         """The counters as they are reported."""

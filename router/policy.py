@@ -215,10 +215,10 @@ def _nearest_served(rest: Sequence[Servable], scene: Scene, query: Query, salt: 
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
         short = max(0.0, objective.min_accuracy - one.accuracy)
-        dear = max(0.0, query_cost(one, objective.latency_ms) - objective.max_cost)
-        rank = (short, dear, predicted, one.variant)
+        expensive = max(0.0, query_cost(one, objective.latency_ms) - objective.max_cost)
+        rank = (short, expensive, predicted, one.variant)
         if best is None or rank < best[0]:
-            mark = "accuracy" if short else "cost" if dear else "latency"
+            mark = "accuracy" if short else "cost" if expensive else "latency"
             best = rank, Dispatch(one.variant, instance, predicted, f"nearest: {mark} can't be met", mark=mark)
     return best[1] if best else None
 

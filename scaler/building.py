@@ -88,10 +88,10 @@ def place_builds(
             if patience_s < SPARE_AFTER_S or evicted:
                 continue
             last = patience_s >= ANY_AFTER_S and _nothing_to_serve(variants, variants[variant])
-            found = _make_room(now, recipe, placed, {} if last else needed or {}, free)
-            if found is None:
+            room_made = _make_room(now, recipe, placed, {} if last else needed or {}, free)
+            if room_made is None:
                 continue
-            worker, evicted = found
+            worker, evicted = room_made
             for (_, name), count in evicted.items():
                 free[worker].take(now.variants[name].cores, now.variants[name].memory_bytes, -count)
             del since[variant]
@@ -133,7 +133,7 @@ def _make_room(
     now: Snapshot, recipe: Recipe, placed: Mapping[Place, int], needed: Mapping[str, int], free: Mapping[str, _Free]
 ) -> tuple[str, dict[Place, int]] | None:
     """The worker where those that stay can best do without what gives way, and what that is."""
-    found: list[tuple[float, str, list[str]]] = []
+    ways: list[tuple[float, str, list[str]]] = []
     for worker, room in sorted(now.rooms.items()):
         if not can_hold(recipe, room):
             continue
@@ -144,8 +144,8 @@ def _make_room(
             trial.take(now.variants[name].cores, now.variants[name].memory_bytes, -1)
             off.append(name)
         if trial.holds(recipe, room):
-            found.append((-headroom_without(now, off), worker, off))
-    if not found:
+            ways.append((-headroom_without(now, off), worker, off))
+    if not ways:
         return None
-    _, worker, off = min(found, key=lambda f: f[:2])
+    _, worker, off = min(ways, key=lambda f: f[:2])
     return worker, {(worker, name): off.count(name) for name in set(off)}

@@ -31,9 +31,9 @@ class Demand:
         """Takes in one router's counters, as of `now_s` (the telemetry topic's time)."""
         router = self._routers.setdefault(report.boot_id, _Router())
         counts: dict[Key, int] = {}
-        for one in report.classes:
-            key = _key(one)
-            counts[key] = counts.get(key, 0) + one.offered
+        for count in report.classes:
+            key = _key(count)
+            counts[key] = counts.get(key, 0) + count.offered
         if not router.seen:  # a router that is new has counted from zero
             router.seen.append((now_s - self._window_s / 4, {}) if report.sequence <= 1 else (now_s, counts))
         router.seen.append((now_s, counts))
@@ -62,5 +62,5 @@ class Demand:
         )
 
 
-def _key(one: ClassCount) -> Key:
-    return one.eligible, one.latency_ms, one.optimize
+def _key(count: ClassCount) -> Key:
+    return count.eligible, count.latency_ms, count.optimize

@@ -40,9 +40,9 @@ def by_query_cost(options: Sequence[Option]) -> list[Option]:
 def useful(options: Sequence[Option]) -> tuple[Option, ...]:
     """Options that are not dominated (as much capacity for no more money), the cheapest a query first, at most eight."""
     kept: list[Option] = []
-    for one in sorted(options, key=lambda o: (-o.capacity, o.cost_per_hour, o.variant)):
-        if not any(other.cost_per_hour <= one.cost_per_hour for other in kept):
-            kept.append(one)
+    for option in sorted(options, key=lambda o: (-o.capacity, o.cost_per_hour, o.variant)):
+        if not any(better.cost_per_hour <= option.cost_per_hour for better in kept):
+            kept.append(option)
     return tuple(by_query_cost(kept)[:KEPT])
 
 
@@ -59,27 +59,27 @@ def fill(load: float, options: Sequence[Option]) -> Mapping[str, int]:
             return 0.0, 0, ()
         if at == len(kept):
             return None
-        one = kept[at]
-        exact = left / one.capacity
-        found = None
+        option = kept[at]
+        exact = left / option.capacity
+        cheapest = None
         for k in sorted({0, math.floor(exact + EPSILON), math.ceil(exact - EPSILON)}):
-            rest = best(round(max(0.0, left - k * one.capacity), 9), at + 1)
+            rest = best(round(max(0.0, left - k * option.capacity), 9), at + 1)
             if rest is None:
                 continue
-            mine = ((one.variant, k),) if k else ()
-            option = (rest[0] + k * one.cost_per_hour, rest[1] + k, mine + rest[2])
-            if found is None or _before(option, found):
-                found = option
-        return found
+            instances = ((option.variant, k),) if k else ()
+            candidate = (rest[0] + k * option.cost_per_hour, rest[1] + k, instances + rest[2])
+            if cheapest is None or _before(candidate, cheapest):
+                cheapest = candidate
+        return cheapest
 
     chosen = best(round(load, 9), 0)
     return {} if chosen is None else dict(sorted(chosen[2]))
 
 
 def _before(
-    one: tuple[float, int, tuple[tuple[str, int], ...]], other: tuple[float, int, tuple[tuple[str, int], ...]]
+    left: tuple[float, int, tuple[tuple[str, int], ...]], right: tuple[float, int, tuple[tuple[str, int], ...]]
 ) -> bool:
     """Cheaper, by more than rounding; else fewer instances; else by name."""
-    if abs(one[0] - other[0]) > EPSILON * max(1.0, other[0]):
-        return one[0] < other[0]
-    return (one[1], sorted(one[2])) < (other[1], sorted(other[2]))
+    if abs(left[0] - right[0]) > EPSILON * max(1.0, right[0]):
+        return left[0] < right[0]
+    return (left[1], sorted(left[2])) < (right[1], sorted(right[2]))

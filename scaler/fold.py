@@ -80,9 +80,9 @@ class Fold:
             where: p.instances for where, p in view.placements.items() if p.instances and where[0] in view.live_workers
         }
         active: dict[str, int] = {}
-        for one in view.instances.values():
-            if one.state in SERVING:
-                active[one.variant] = active.get(one.variant, 0) + 1
+        for instance in view.instances.values():
+            if instance.state in SERVING:
+                active[instance.variant] = active.get(instance.variant, 0) + 1
         builds: dict[str, tuple[int, int]] = {}
         for (worker, variant), placement in view.placements.items():
             room, record = rooms.get(worker), view.variants.get(variant)
@@ -106,8 +106,8 @@ class Fold:
     def park(self, view: View, *, builds_waiting: int, builds_starved: tuple[str, ...] = ()) -> Park:
         """The machines now, and how many builds find no room; of these the ones that more machines would help."""
         states: dict[str, list[Instance]] = {}
-        for one in view.instances.values():
-            states.setdefault(one.variant, []).append(one)
+        for instance in view.instances.values():
+            states.setdefault(instance.variant, []).append(instance)
         used = {}
         for name, worker in view.live_workers.items():
             seen = self._used.get(name)
@@ -117,7 +117,9 @@ class Fold:
             machines={n: m for n, m in view.machines.items() if m.wanted != "stopped"},
             used=used,
             overloaded={i.worker for i in view.instances.values() if i.state == "overloaded"},
-            interfered_everywhere={v for v, all_ in states.items() if all(i.state == "interfered" for i in all_)},
+            interfered_everywhere={
+                v for v, instances in states.items() if all(i.state == "interfered" for i in instances)
+            },
             builds_waiting=builds_waiting,
             builds_starved=builds_starved,
         )
@@ -136,38 +138,38 @@ class Fold:
 
     def _avoided(self, view: View, now_s: float) -> frozenset[tuple[str, str]]:
         now_ms = self.telemetry_s * 1000.0
-        for one in view.instances.values():
-            if one.state == "failed":
-                self._avoid[one.worker, one.variant] = now_s + AVOID_S
-            elif one.state == "interfered" and now_ms - one.since_ms > INTERFERED_S * 1000.0:
-                self._interfere(one, now_s)
+        for instance in view.instances.values():
+            if instance.state == "failed":
+                self._avoid[instance.worker, instance.variant] = now_s + AVOID_S
+            elif instance.state == "interfered" and now_ms - instance.since_ms > INTERFERED_S * 1000.0:
+                self._interfere(instance, now_s)
         self._avoid = {where: until for where, until in self._avoid.items() if until > now_s}
         return frozenset(self._avoid)
 
-    def _interfere(self, one: Instance, now_s: float) -> None:
+    def _interfere(self, instance: Instance, now_s: float) -> None:
         """It moves; but a variant that was interfered elsewhere not long ago would not gain by moving again."""
-        worker, since = self._interfered.get(one.variant, (one.worker, -math.inf))
-        if worker == one.worker or now_s - since > MOVE_AGAIN_S:
-            self._interfered[one.variant] = one.worker, now_s
-            self._avoid[one.worker, one.variant] = now_s + AVOID_S
+        worker, since = self._interfered.get(instance.variant, (instance.worker, -math.inf))
+        if worker == instance.worker or now_s - since > MOVE_AGAIN_S:
+            self._interfered[instance.variant] = instance.worker, now_s
+            self._avoid[instance.worker, instance.variant] = now_s + AVOID_S
 
 
 def _failed(view: View) -> frozenset[tuple[str, str]]:
     states: dict[tuple[str, str], set[str]] = {}
-    for one in view.instances.values():
-        states.setdefault((one.worker, one.variant), set()).add(one.state)
-    return frozenset(where for where, found in states.items() if found == {"failed"})
+    for instance in view.instances.values():
+        states.setdefault((instance.worker, instance.variant), set()).add(instance.state)
+    return frozenset(where for where, states_of_place in states.items() if states_of_place == {"failed"})
 
 
 def ownerless(view: View, backlogs: Backlogs, variant: str) -> list[int]:
     """Indices into the variant's partitions where something waits and nobody who counts owns it."""
     assignment = view.assignments.get(variant)
     out = []
-    for at, one in enumerate(backlogs.of(variant)):
+    for at, waiting in enumerate(backlogs.of(variant)):
         owned: Owner | None = None
-        if assignment is not None and one.partition < len(assignment.partitions):
-            owned = assignment.partitions[one.partition].owner
-        if one.count and view.owner_void(variant, owned):
+        if assignment is not None and waiting.partition < len(assignment.partitions):
+            owned = assignment.partitions[waiting.partition].owner
+        if waiting.count and view.owner_void(variant, owned):
             out.append(at)
     return out
 
@@ -175,12 +177,14 @@ def ownerless(view: View, backlogs: Backlogs, variant: str) -> list[int]:
 def owners_of(view: View, variant: str, placed: Iterable[tuple[tuple[str, str], int]]) -> list[Owner]:
     """Instances that may own partitions: those that run, else those that start; of what stays placed alone."""
     counts = {worker: n for (worker, name), n in placed if name == variant}
-    found = [
+    placed_instances = [
         i
         for i in view.instances_of.get(variant, ())
         if i.instance < counts.get(i.worker, 0) and i.worker in view.live_workers
     ]
-    running = [i for i in found if i.state in SERVING] or [i for i in found if i.state == "starting"]
+    running = [i for i in placed_instances if i.state in SERVING] or [
+        i for i in placed_instances if i.state == "starting"
+    ]
     return [
         Owner(worker=i.worker, boot_id=i.boot_id, instance=i.instance)
         for i in sorted(running, key=lambda i: (i.worker, i.instance))

@@ -127,18 +127,18 @@ def _most_useful(
     prices = {o.variant: o.cost_per_hour for o in options}
     limit = _cost(first, prices) * (1 + SAME)
     alone = [{o.variant: math.ceil(left / o.capacity - EPSILON)} for o in options]
-    found = [first, *(f for f in alone if f != first and _cost(f, prices) <= limit)]
-    if len(found) == 1:
+    fleets = [first, *(f for f in alone if f != first and _cost(f, prices) <= limit)]
+    if len(fleets) == 1:
         return first
-    return max(found, key=lambda f: round(headroom(classes, _sum(fleet, f)), 3))  # of equals the first
+    return max(fleets, key=lambda f: round(headroom(classes, _sum(fleet, f)), 3))  # of equals the first
 
 
 def _cost(fleet: Mapping[str, int], prices: Mapping[str, float]) -> float:
     return sum(prices[v] * n for v, n in fleet.items())
 
 
-def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {v: one.get(v, 0) + other.get(v, 0) for v in {**one, **other}}
+def _sum(fleet: Mapping[str, int], more: Mapping[str, int]) -> dict[str, int]:
+    return {v: fleet.get(v, 0) + more.get(v, 0) for v in {**fleet, **more}}
 
 
 def price_of_move(now: Snapshot, have: Mapping[str, int], fleet: Mapping[str, int]) -> float:
@@ -153,7 +153,7 @@ def _cheapest_move(now: Snapshot, have: Mapping[str, int], *fleets: Mapping[str,
 
 
 def _pruned(now: Snapshot, classes: Sequence[Class], fleet: Mapping[str, int]) -> dict[str, int]:
-    """What is left of a fleet without what it does not need, the dearest first: what runs for nothing must not count."""
+    """What is left of a fleet without what it does not need, the most expensive first: what runs for nothing must not count."""
     left = dict(fleet)
     for variant in sorted(fleet, key=lambda v: (-now.variants[v].cost_per_hour, v)):
         while left[variant] and headroom(classes, {**left, variant: left[variant] - 1}) >= SLACK:
@@ -161,8 +161,8 @@ def _pruned(now: Snapshot, classes: Sequence[Class], fleet: Mapping[str, int]) -
     return {v: n for v, n in left.items() if n}
 
 
-def _union(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {v: max(one.get(v, 0), other.get(v, 0)) for v in {**one, **other}}
+def _union(fleet: Mapping[str, int], another: Mapping[str, int]) -> dict[str, int]:
+    return {v: max(fleet.get(v, 0), another.get(v, 0)) for v in {**fleet, **another}}
 
 
 def _hold_s(now: Snapshot, fleet: Mapping[str, int]) -> float:
@@ -181,11 +181,11 @@ def _shrink(
     out: dict[str, tuple[float, int]] = {}
     running = {v: min(n, now.active.get(v, 0)) for v, n in target.items()}
 
-    def missed_least(variant: str) -> tuple[float, float, str]:
+    def needed_least(variant: str) -> tuple[float, float, str]:
         without = {**running, variant: max(0, running[variant] - 1)}
         return -now.variants[variant].cost_per_hour, -round(headroom(classes, without), 3), variant
 
-    for variant in sorted(target, key=missed_least):
+    for variant in sorted(target, key=needed_least):
         if target[variant] > now.fleet.get(variant, 0):
             continue  # just decided upon
         least = 1 if variant in now.wanted else 0

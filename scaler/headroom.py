@@ -32,23 +32,23 @@ def leftover(classes: Sequence[Class], fleet: Mapping[str, int], factor: float =
     rates: dict[str, float] = {}
     spare = {variant: float(count) for variant, count in fleet.items()}
     out = []
-    for one in ordered(classes):
-        left = one[0] * factor
-        for option in sorted(one[1], key=lambda o: (users[o.variant], o.per_query, o.variant)):
+    for demand in ordered(classes):
+        left = demand[0] * factor
+        for option in sorted(demand[1], key=lambda o: (users[o.variant], o.per_query, o.variant)):
             rate = min(option.capacity, rates.get(option.variant, math.inf))
             take = min(left, spare.get(option.variant, 0.0) * rate)
             if take > 0:
                 rates[option.variant] = rate
                 spare[option.variant] -= take / rate
                 left -= take
-        if left > EPSILON * max(1.0, one[0]):
-            out.append((left, one))
+        if left > EPSILON * max(1.0, demand[0]):
+            out.append((left, demand))
     return out
 
 
 def headroom(classes: Sequence[Class], fleet: Mapping[str, int]) -> float:
     """The largest factor at which all demand fits; infinite without demand, 0 if some class has nobody at all."""
-    asked = [one for one in classes if one[0] > 0]
+    asked = [demand for demand in classes if demand[0] > 0]
     if not asked:
         return math.inf
     if leftover(asked, fleet, 1e-6):

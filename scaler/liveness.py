@@ -27,7 +27,7 @@ class Liveness:
     """Since when our ticks have come without a gap."""
 
     def took_over(self) -> None:
-        """We lead from now on: what was heard before counts, our ticks begin anew."""
+        """We lead from now on: what was heard before counts, our ticks begin again."""
         self.last_tick = self.steady_since = None
 
     def tick(self, at_s: float) -> None:

@@ -43,7 +43,7 @@ def optimum(classes: Sequence[Class], slack: float = 1.0) -> dict[str, int]:
         whole[c, column] = 1.0
         share[row, column] = asked[c][0] * slack / option.capacity
         share[row, row] = -1.0
-    found = milp(
+    solution = milp(
         # A trace of a price on each instance breaks ties to fewer of them.
         c=np.array([prices[v] + 1e-9 for v in names] + [0.0] * len(pairs)),
         constraints=[LinearConstraint(whole.tocsr(), 1.0, 1.0), LinearConstraint(share.tocsr(), -np.inf, 0.0)],
@@ -51,7 +51,7 @@ def optimum(classes: Sequence[Class], slack: float = 1.0) -> dict[str, int]:
         bounds=Bounds(0.0, np.array([np.inf] * len(names) + [1.0] * len(pairs))),
         options={"time_limit": TIME_LIMIT_S},
     )
-    if found.x is None:
-        raise Infeasible(str(found.message))
-    counts = {name: round(found.x[at]) for at, name in enumerate(names)}
+    if solution.x is None:
+        raise Infeasible(str(solution.message))
+    counts = {name: round(solution.x[at]) for at, name in enumerate(names)}
     return {name: count for name, count in counts.items() if count}

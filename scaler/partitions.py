@@ -29,25 +29,29 @@ def assign(
     """
     old = [before[p] if p < len(before) else Ownership() for p in range(partitions)]
     if not owners:
-        return tuple(_owned(one, None) for one in old)
+        return tuple(_owned(ownership, None) for ownership in old)
     kept: dict[int, Owner] = {}
-    for p, one in enumerate(old):
-        if one.owner is not None and one.owner in owners and not _elsewhere(one.owner, owners, stuck, p):
-            kept[p] = one.owner
+    for p, ownership in enumerate(old):
+        if (
+            ownership.owner is not None
+            and ownership.owner in owners
+            and not _elsewhere(ownership.owner, owners, stuck, p)
+        ):
+            kept[p] = ownership.owner
     load = {_id(owner): 0 for owner in owners}
     least, extra = divmod(partitions, len(owners))
     chosen: dict[int, Owner] = {}
     for p in sorted(kept):
-        mine = load[_id(kept[p])]
+        count = load[_id(kept[p])]
         # An even spread allows `least` to each, and one more to `extra` of them.
-        if mine < least or (mine == least and sum(n > least for n in load.values()) < extra):
+        if count < least or (count == least and sum(n > least for n in load.values()) < extra):
             chosen[p] = kept[p]
             load[_id(kept[p])] += 1
     for p in (p for p in range(partitions) if p not in chosen):
         able = [o for o in owners if not (p in stuck and o.worker == _worker(old[p]))] or list(owners)
         chosen[p] = min(able, key=lambda o: (load[_id(o)], _id(o)))
         load[_id(chosen[p])] += 1
-    return tuple(_owned(one, chosen[p]) for p, one in enumerate(old))
+    return tuple(_owned(ownership, chosen[p]) for p, ownership in enumerate(old))
 
 
 def _elsewhere(owner: Owner, owners: Sequence[Owner], stuck: AbstractSet[int], partition: int) -> bool:
@@ -63,5 +67,5 @@ def _id(owner: Owner) -> tuple[str, str, int]:
     return owner.worker, owner.boot_id, owner.instance
 
 
-def _worker(one: Ownership) -> str | None:
-    return one.owner.worker if one.owner else None
+def _worker(ownership: Ownership) -> str | None:
+    return ownership.owner.worker if ownership.owner else None

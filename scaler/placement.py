@@ -32,12 +32,12 @@ class _Free:
     cores: int
     memory_bytes: int
 
-    def holds(self, one: Servable) -> bool:
-        return one.cores <= self.cores and one.memory_bytes <= self.memory_bytes
+    def holds(self, variant: Servable) -> bool:
+        return variant.cores <= self.cores and variant.memory_bytes <= self.memory_bytes
 
-    def take(self, one: Servable, count: int = 1) -> None:
-        self.cores -= one.cores * count
-        self.memory_bytes -= one.memory_bytes * count
+    def take(self, variant: Servable, count: int = 1) -> None:
+        self.cores -= variant.cores * count
+        self.memory_bytes -= variant.memory_bytes * count
 
 
 def place(now: Snapshot, fleet: Mapping[str, int], needed: Mapping[str, int]) -> Plan:
@@ -54,32 +54,32 @@ def place(now: Snapshot, fleet: Mapping[str, int], needed: Mapping[str, int]) ->
     for variant in _biggest_first(now, fleet):
         missing = fleet[variant] - sum(n for (_, v), n in placed.items() if v == variant)
         for _ in range(missing):
-            there = sum(n for (_, v), n in placed.items() if v == variant)
+            present = sum(n for (_, v), n in placed.items() if v == variant)
             worker = best_fit(now, now.variants[variant], free)
-            if worker is None and there < needed.get(variant, 0):
+            if worker is None and present < needed.get(variant, 0):
                 worker = _push_out(now, variant, needed, placed, free)
             if worker is None:
-                unplaced[variant] = fleet[variant] - there
+                unplaced[variant] = fleet[variant] - present
                 break
             placed[worker, variant] = placed.get((worker, variant), 0) + 1
             free[worker].take(now.variants[variant])
     return Plan({where: n for where, n in sorted(placed.items()) if n}, unplaced)
 
 
-def fits(now: Snapshot, one: Servable, room: Room) -> bool:
+def fits(now: Snapshot, variant: Servable, room: Room) -> bool:
     """Whether a worker could hold an instance if it were empty, and has not just failed to."""
     return (
-        one.platform in room.platforms
-        and one.cores <= room.cores
-        and one.memory_bytes <= room.memory_bytes
-        and (room.worker, one.variant) not in now.avoid
+        variant.platform in room.platforms
+        and variant.cores <= room.cores
+        and variant.memory_bytes <= room.memory_bytes
+        and (room.worker, variant.variant) not in now.avoid
     )
 
 
-def best_fit(now: Snapshot, one: Servable, free: Mapping[str, _Free]) -> str | None:
+def best_fit(now: Snapshot, variant: Servable, free: Mapping[str, _Free]) -> str | None:
     """The worker that is left with the least room: cores first, then memory, then by name."""
-    able = [w for w, room in now.rooms.items() if fits(now, one, room) and free[w].holds(one)]
-    return min(able, key=lambda w: (free[w].cores - one.cores, free[w].memory_bytes, w), default=None)
+    able = [w for w, room in now.rooms.items() if fits(now, variant, room) and free[w].holds(variant)]
+    return min(able, key=lambda w: (free[w].cores - variant.cores, free[w].memory_bytes, w), default=None)
 
 
 def _kept(now: Snapshot, fleet: Mapping[str, int]) -> Placed:
@@ -127,22 +127,22 @@ def _push_out(
     now: Snapshot, variant: str, needed: Mapping[str, int], placed: Placed, free: dict[str, _Free]
 ) -> str | None:
     """Makes room on one worker by taking off what the load does not need, where those that run can best do without it."""
-    one = now.variants[variant]
-    found: list[tuple[float, str, _Free, list[str]]] = []
+    wanted = now.variants[variant]
+    ways: list[tuple[float, str, _Free, list[str]]] = []
     for worker, room in sorted(now.rooms.items()):
-        if not fits(now, one, room):
+        if not fits(now, wanted, room):
             continue
         trial, off = _Free(free[worker].cores, free[worker].memory_bytes), []
         for name in spare_on(now, worker, needed, placed):
-            if trial.holds(one):
+            if trial.holds(wanted):
                 break
             trial.take(now.variants[name], -1)
             off.append(name)
-        if trial.holds(one):
-            found.append((-headroom_without(now, off), worker, trial, off))
-    if not found:
+        if trial.holds(wanted):
+            ways.append((-headroom_without(now, off), worker, trial, off))
+    if not ways:
         return None
-    _, worker, trial, off = min(found, key=lambda f: f[:2])
+    _, worker, trial, off = min(ways, key=lambda f: f[:2])
     for name in off:
         placed[worker, name] -= 1
     free[worker] = trial

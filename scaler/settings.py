@@ -16,7 +16,7 @@ class ScalerSettings(BaseSettings):
     name: str = "scaler"
     """Shown by the broker."""
     policy: Literal["greedy", "optimum"] = "greedy"
-    """How a fleet is chosen: INFaaS's heuristic, or the integer program (slower, never dearer)."""
+    """How a fleet is chosen: INFaaS's heuristic, or the integer program (slower, never more expensive)."""
     idle_s: float = Field(default=30.0, ge=0)
     """How long the last instance of a variant without demand stays."""
     builds: int = Field(default=0, ge=0)

@@ -65,23 +65,25 @@ class Snapshot:
                 out[variant] = out.get(variant, 0) + count
         return out
 
-    def options(self, one: DemandClass) -> list[Option]:
+    def options(self, demand: DemandClass) -> list[Option]:
         """What can serve a class, given what its queries wish for.
 
         Who optimises accuracy or latency wants the best variant there is, not the cheapest: only that is an option.
         """
-        found = []
-        for name in one.eligible:
+        candidates = []
+        for name in demand.eligible:
             variant = self.variants.get(name)
             if variant is None:
                 continue
-            capacity = usable_rate(variant.profile, one.latency_ms)
+            capacity = usable_rate(variant.profile, demand.latency_ms)
             if capacity > 0:
-                found.append((variant, Option(name, capacity, variant.cost_per_hour)))
-        if found and one.optimize != "cost":
-            best = min(_badness(v, one.optimize) for v, _ in found)
-            found = [(v, o) for v, o in found if math.isclose(_badness(v, one.optimize), best, rel_tol=1e-9)]
-        return [option for _, option in found]
+                candidates.append((variant, Option(name, capacity, variant.cost_per_hour)))
+        if candidates and demand.optimize != "cost":
+            best = min(_badness(v, demand.optimize) for v, _ in candidates)
+            candidates = [
+                (v, o) for v, o in candidates if math.isclose(_badness(v, demand.optimize), best, rel_tol=1e-9)
+            ]
+        return [option for _, option in candidates]
 
     def cost(self, fleet: Mapping[str, int]) -> float:
         """USD an hour of a fleet."""

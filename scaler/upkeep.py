@@ -74,7 +74,10 @@ class Upkeep:
 
     def _retain(self, backlogs: Backlogs) -> None:
         answered = {
-            (w.topic, w.partition): w.begin for all_ in backlogs.by_variant.values() for w in all_ if w.begin > w.low
+            (w.topic, w.partition): w.begin
+            for partitions in backlogs.by_variant.values()
+            for w in partitions
+            if w.begin > w.low
         }
 
         def retain() -> None:

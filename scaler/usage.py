@@ -15,8 +15,8 @@ def machine_seconds(view: View, now: Snapshot, *, seconds: float, at_ms: int) ->
         shares: dict[str, float] = {}
         for (placed_on, variant), count in now.placed.items():
             if placed_on == name and variant in now.variants:
-                one = now.variants[variant]
-                share = max(one.cores / hardware.cores, one.memory_bytes / hardware.memory_bytes)
+                servable = now.variants[variant]
+                share = max(servable.cores / hardware.cores, servable.memory_bytes / hardware.memory_bytes)
                 shares[variant] = share * count
         whole = max(1.0, sum(shares.values()))  # dominant shares may add up to more than the machine
         out.append(

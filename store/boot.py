@@ -17,7 +17,7 @@ _FORM = re.compile(rf"b(\d{{{DIGITS}}})-[0-9a-f]{{8}}")
 
 def next_boot_id(held: Iterable[str]) -> str:
     """A new one, above all of these."""
-    numbers = [int(found[1]) for boot_id in held if (found := _FORM.fullmatch(boot_id))]
+    numbers = [int(form[1]) for boot_id in held if (form := _FORM.fullmatch(boot_id))]
     return f"b{max(numbers, default=0) + 1:0{DIGITS}d}-{secrets.token_hex(4)}"
 
 

@@ -119,7 +119,7 @@ class View:
         out: dict[str, list[Instance]] = {}
         for instance in self.instances.values():
             out.setdefault(instance.variant, []).append(instance)
-        return MappingProxyType({variant: tuple(found) for variant, found in out.items()})
+        return MappingProxyType({variant: tuple(instances) for variant, instances in out.items()})
 
     def boot_counts(self, worker: str, boot_id: str) -> bool:
         """Whether a boot id is the worker's current one and not pronounced dead: anything else is void."""
@@ -136,7 +136,7 @@ class View:
         return fact is not None and fact.boot_id == owner.boot_id and fact.state == "failed"
 
     def owner_void(self, variant: str, owner: Owner | None) -> bool:
-        """Void, or failed: the partition has no owner and is assigned anew."""
+        """Void, or failed: the partition has no owner and is assigned again."""
         return self.void(owner) or (owner is not None and self.failed(variant, owner))
 
     def holders(self, variant: str, partition: int) -> list[Instance]:
