@@ -8,10 +8,12 @@ what was polled by the time the client gets to it, and that may be the next comm
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from faststream.confluent.helpers.client import AsyncConfluentConsumer
 
 log = logging.getLogger(__name__)
-CLOSE_S = 10.0
+CLOSE_S = 5.0
 AGAIN_S = 1.0
 
 
@@ -47,7 +49,7 @@ class Pending:
 
     def done(self) -> None:
         """It has been answered; called from the service's thread."""
-        self._loop.call_soon_threadsafe(self._finished.set)
+        _call(self._loop, self._finished.set)
 
     async def wait(self) -> None:
         """Returns when it has been."""
@@ -57,6 +59,9 @@ class Pending:
 class Commands:
     """Consumes registration commands, one at a time, while started.
 
+    `start`, `take` and `stop` are called on the thread that ticks, and wait for nobody: neither for a broker that does not
+    answer, nor for a membership that takes long to end.
+
     Args:
         settings: of the cell.
         client_id: shown by the broker.
@@ -64,51 +69,95 @@ class Commands:
 
     def __init__(self, settings: BusSettings, *, client_id: str) -> None:
         self._settings, self._client_id = settings, client_id
-        self._queue: queue.SimpleQueue[Pending] = queue.SimpleQueue()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._thread: threading.Thread | None = None
-        self._ready = threading.Event()
+        self._membership: _Membership | None = None
         self._again_at = 0.0
 
     def start(self) -> Self:
-        """Joins the group, again if the thread has ended, but not at once: a broker that is away is away for a while."""
+        """Joins the group, unless we are in it.
+
+        Not at once where a membership has ended by itself, for a broker that is away is away for a while; and not before one
+        that was stopped has ended: the two would share the topic, and what the older takes nobody handles.
+        """
         now = time.monotonic()
-        if self._thread is None or (not self._thread.is_alive() and now >= self._again_at):
+        if self._membership is not None and self._membership.ended:
+            self._membership = None
+        if self._membership is None and now >= self._again_at:
             self._again_at = now + AGAIN_S
-            self._ready.clear()
-            self._thread = threading.Thread(target=self._main, daemon=True, name="commands")
-            self._thread.start()
-            self._ready.wait(CLOSE_S)
+            self._membership = _Membership(self._settings, self._client_id)
         return self
 
     def stop(self) -> None:
-        """Leaves the group; what was taken and not done comes again."""
-        if self._thread is None:
-            return
-        if self._loop is not None and self._stop is not None:
-            self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(CLOSE_S)
-        self._thread = None
-        while self.take() is not None:
-            pass
+        """Begins to leave the group; what was taken and not done comes again."""
+        if self._membership is not None:
+            self._membership.stop()
+
+    def close(self, within_s: float = CLOSE_S) -> None:
+        """Leaves the group, waiting a while for it: a member that just goes is missed only after its session."""
+        if self._membership is not None:
+            self._membership.stop()
+            self._membership.join(within_s)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a command is there to be taken."""
+        return self._membership is not None and self._membership.waiting
 
     def take(self) -> Pending | None:
         """The next command, if there is one."""
+        return None if self._membership is None else self._membership.take()
+
+
+class _Membership:
+    """From joining the group to having left it: a thread with an event loop, and what came in it."""
+
+    def __init__(self, settings: BusSettings, client_id: str) -> None:
+        self._settings, self._client_id = settings, client_id
+        self._queue: queue.SimpleQueue[Pending] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._wake: Callable[[], None] | None = None
+        self._thread = threading.Thread(target=self._main, daemon=True, name="commands")
+        self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has left, or never came in."""
+        return not self._thread.is_alive()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether a command is there to be taken."""
+        return not self._stopping.is_set() and not self._queue.empty()
+
+    def take(self) -> Pending | None:
+        """The next command, none once it was stopped."""
+        if self._stopping.is_set():
+            return None
         try:
             return self._queue.get_nowait()
         except queue.Empty:
             return None
+
+    def stop(self) -> None:
+        """Asks it to leave."""
+        self._stopping.set()
+        if self._wake is not None:
+            self._wake()
+
+    def join(self, timeout: float) -> None:
+        """Waits for its end."""
+        self._thread.join(timeout)
 
     def _main(self) -> None:
         try:
             asyncio.run(self._run())
         except Exception as error:  # noqa: BLE001 - a thread's end is seen by the next `start`, which tries again
             log.warning("commands are not consumed", extra={"error": str(error)})
-            self._ready.set()
 
     async def _run(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        self._wake = lambda: _call(loop, stop.set)
+        if self._stopping.is_set():  # before there was anybody to wake
+            return
         broker = _broker(self._settings, self._client_id)
 
         @broker.subscriber(
@@ -121,20 +170,25 @@ class Commands:
         )
         async def on_command(_: Any, message: KafkaMessage) -> None:
             raw = message.raw_message
-            pending = Pending(Record(raw[0] if isinstance(raw, tuple) else raw), asyncio.get_running_loop())
+            pending = Pending(Record(raw[0] if isinstance(raw, tuple) else raw), loop)
             self._queue.put(pending)
             await pending.wait()
             await asyncio.to_thread(_commit, message, pending.record)
 
-        self._ready.set()
         await broker.start()
         try:
-            await self._stop.wait()
+            await stop.wait()
         finally:
             # A handler that waits for us would wait for ever.
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 task.cancel()
             await broker.stop()
+
+
+def _call(loop: asyncio.AbstractEventLoop, act: Callable[[], None]) -> None:
+    """Calls in the loop's thread; a loop that has ended has nobody left to tell."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(act)
 
 
 def _commit(message: KafkaMessage, record: Record) -> None:

@@ -3,7 +3,7 @@
 Callbacks run in whoever calls `poll` or `flush`, after the client's own poll has returned, one after the other and never one
 inside another. So a callback may send: where the local queue is full, `send` waits for room, and what is reported meanwhile
 is told later. What has to be tried again is put off with `later`, which counts as pending: an intake that pauses on `pending`
-so bounds it. Not thread-safe but for `send`.
+so bounds it. Not thread-safe but for `send` and `learn`.
 """
 
 from __future__ import annotations

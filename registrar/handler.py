@@ -1,7 +1,8 @@
 """One command at a time, from the topic to its answer.
 
 1. Take a command. It stays in hand until it is answered: an error that may pass is met again in the next step.
-2. Check the reply address, read the command, look at the model in a child process.
+2. Check the reply address, read the command, look at the model in a child process. What asks the broker something has a lane
+   of its own: the loop's thread ticks, and waits for no answer.
 3. Write `accepted` (or `retired`).
 4. Read that record back while still leading. What is written after a later claim is ignored by every reader, so it must not
    be acknowledged: the command then stays uncommitted, and is the next leader's.
@@ -36,10 +37,12 @@ from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.metadata import Architecture
 from infaas.schemas.names import query_id
 from infaas.schemas.topics import REPLIES
+from infaas.store.lane import Lane
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
 REPLY_AGAIN_S = 30.0  # longer than all that a reply tries by itself
+ADDRESS_S = 30.0
 
 
 class _InHand:
@@ -55,7 +58,7 @@ class _InHand:
         self.replaced: int | None = None
         self.reply: Reply | None = None
         self.replied_at = float("-inf")
-        self.refused: InfaasError | None = None
+        self.refused: Exception | None = None
 
     def again(self, error: InfaasError) -> None:
         """The record was not confirmed: it is decided again, on what the view says then, unless it never can be."""
@@ -88,15 +91,23 @@ class Handler:
         self._sender = ReplySender(outbox, settings, dead_letters=self._dead)
         self._addresses = ReplyAddresses(outbox, settings, allowed=own.reply_topics)
         self._default = ReplyAddress(settings.names.of(REPLIES))
+        self._lane = Lane("reply addresses", deadline_s=ADDRESS_S)
+        self._epoch = -1
         self._one: _InHand | None = None
 
-    def step(self, view: View) -> None:
-        """Goes on with the command in hand, or takes the next.
+    def step(self, view: View, epoch: int) -> None:
+        """Goes on with the command in hand, or takes the next; never waits.
+
+        Args:
+            view: the picture.
+            epoch: under which we lead.
 
         Raises:
             RetryableError: this step is given up, the command is not.
             ProducerFatal: the process has to start anew.
         """
+        self._epoch = epoch
+        self._lane.step(epoch)
         self._commands.start()
         if self._one is None:
             pending = self._commands.take()
@@ -129,20 +140,28 @@ class Handler:
         )
 
     def drop(self) -> None:
-        """Leaves the group; the command in hand is not committed, and comes again, to us or to another."""
+        """Begins to leave the group; the command in hand is not committed, and comes again, to us or to another."""
         if self._one is not None:
             self._one.end()
             self._one = None
         self._commands.stop()
 
+    def close(self) -> None:
+        """Leaves the group, and waits a while for it."""
+        self.drop()
+        self._commands.close()
+        self._lane.close()
+
     def _answer(self, one: _InHand, view: View) -> Reply | None:
         """The reply; None while there is something to wait for."""
-        if one.address is None:
-            one.address = self._addresses.check(h.parse_reply_address(one.pending.record.header_map))
+        if one.address is None and one.refused is None:
+            self._look_up(one)
+            return None
         if not self._ledger.seen(view):
             return None
         if one.refused is not None:
             raise one.refused
+        assert one.address is not None
         if one.record is None:
             record = self._decide(one, view)
             if record is None:
@@ -152,6 +171,28 @@ class Handler:
                 self._ledger.write(record, view=view, failed=one.again)
                 return None
         return _accepted(one, one.address, one.record)
+
+    def _look_up(self, one: _InHand) -> None:
+        """Has the reply address checked beside the loop: whether a topic is there, only a broker knows."""
+        if self._lane.busy:
+            return
+        asked = h.parse_reply_address(one.pending.record.header_map)
+
+        def check() -> ReplyAddress | Exception:
+            try:
+                return self._addresses.check(asked)
+            except RetryableError:
+                raise
+            except Exception as error:  # noqa: BLE001 - the command's, and not the lane's
+                return error
+
+        def checked(result: ReplyAddress | Exception) -> None:
+            if isinstance(result, Exception):
+                one.refused = result
+            else:
+                one.address = result
+
+        self._lane.start("reply address", check, checked, epoch=self._epoch)
 
     def _decide(self, one: _InHand, view: View) -> Architecture | None:
         if one.command is None:

@@ -71,18 +71,18 @@ class Registrar:
             self._topics_lane.step(self.leadership.epoch)
             if self._ledger.seen(view):
                 self._fold(view)
-            self._handler.step(view)
+            self._handler.step(view, self.leadership.epoch)
         except InfaasError as error:
             if not error.retryable:
                 raise
             log.warning("a step is given up", extra={"error": str(error)})
 
     def close(self) -> None:
-        """Resigns, so that a standby need not wait; the command in hand comes again."""
+        """Resigns, so that a standby need not wait, neither for us nor for a broker; the command in hand comes again."""
         self._handler.drop()
-        ended = self._topics_lane.close()
         self._candidate.close()
-        if ended:
+        self._handler.close()
+        if self._topics_lane.close():
             self._admin.close()
 
     def _fold(self, view: View) -> None:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -13,7 +14,11 @@ import pytest
 from cell import Cell, outcome, reason
 from models import VALIDATION, classifier, tree, validation
 
+from infaas.bus.admin import Admin
+from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.repository import Repository, digest_of
+from infaas.bus.settings import BusSettings
+from infaas.bus.span import SpanReader
 from infaas.registrar.loop import Registrar
 from infaas.registrar.settings import RegistrarSettings
 from infaas.scaler.loop import Scaler
@@ -97,8 +102,6 @@ def test_a_model_becomes_measured_variants_with_topics(office):
     assert exact.profile.peak_memory_bytes > 10_000_000
     assert exact.cost_per_hour > 0
     assert all(v.state in ("ready", "dominated") for v in variants.values())
-    from infaas.bus.admin import Admin
-
     admin = Admin(office.settings, client_id="look")
     topics = admin.topics()
     admin.close()
@@ -283,3 +286,47 @@ def test_a_variant_that_no_worker_is_large_enough_for_holds_nobody_up(office):
     assert office.table.view().variants[large].state == "planned"
     office.others.append(Supervisor(settings=office.settings, own=WorkerSettings(name="large", cores=2)))
     office.until(lambda: office.table.view().variants[large].state in ("ready", "dominated"), "the large one")
+
+
+SLOW_S = 0.5
+"""A step longer than this is one in which a tick (every 0.2 s) is late enough to be missed."""
+
+
+def test_a_broker_that_hangs_while_a_reply_topic_is_looked_up_holds_up_no_step(environment):
+    """A caller's own topic may be led by a broker that does not answer, where all others do."""
+    with EmbeddedBroker.start(quick=True) as broker:
+        settings = BusSettings(bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1000)
+        admin = Admin(settings, client_id="t")
+        admin.ensure_topics()
+        admin.make_topics({"callers-own": 1})
+        office = Office(settings)
+        leader = registrar(office)
+        office.until(lambda: leader.leadership.is_leader, "leadership")
+        office.register("warm", architecture="warm")
+        assert outcome(office.answer("warm")) == "ok"
+        office.others.remove(leader)
+        command = RegisterModel(
+            architecture="a", application="b", artifact=digest_of(b""), validation_set=digest_of(b"")
+        )
+        own_topic = [("correlation-id", b"own"), ("reply-to", b"callers-own"), ("reply-partition", b"0")]
+        office.outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=commands.encode(command), headers=own_topic)
+        office.until(lambda: leader._handler._commands.waiting, "the command to be there")
+        epoch = leader.leadership.epoch
+        os.kill(broker.pid, signal.SIGSTOP)
+        took, until = [], time.monotonic() + 3.0
+        try:
+            while time.monotonic() < until:
+                begun = time.monotonic()
+                leader.step()
+                took.append(time.monotonic() - begun)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        assert max(took) < SLOW_S
+        reader = SpanReader(settings, client_id="t")
+        office.others.append(leader)
+        office.until(lambda: admin.watermarks({"callers-own": 1})["callers-own", 0][1] > 0, "the answer")
+        (reply,) = reader.read("callers-own", 0, 0, 1)
+        assert reason(reply) == "bad_model"
+        assert leader.leadership.epoch == epoch
+        for closing in (leader, reader, office, admin):
+            closing.close()
