@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +12,15 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from infaas.bus.cell import find_cell
-from infaas.bus.repository import digest_of
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import err, out, progress, told
 from infaas.cli.tables import variants_table
-from infaas.cli.variants import read_view
 from infaas.client import Client, Registered, follow
-from infaas.schemas.errors import BadInput
+from infaas.schemas.errors import AlreadyRegistered, Rejected
 from infaas.schemas.metadata import Variant
 
 OPEN = frozenset({"planned", "building"})
 INTERRUPTED = 130
-SHOWN_DIGEST = len("sha256:") + 8
 
 
 @told
@@ -43,11 +42,10 @@ def register(
     Example: `infaas register svc --application digits --model svc.onnx --validation-set validation.npz --wait`
     """
     settings = find_cell()
-    if not replace:
-        _ask_before_replacing(architecture, model)
     try:
         with Client(settings) as client:
-            registered = client.register(
+            send = partial(
+                client.register,
                 architecture,
                 application=application,
                 model=model,
@@ -57,7 +55,8 @@ def register(
                 generators=tuple(generator) if generator else None,
                 cores=tuple(cores) if cores else None,
             )
-        progress(f"{registered.architecture} version {registered.version}: {registered.state}")
+            registered = _send(send, replace=replace)
+        progress(_line(registered))
         if wait:
             out.print(variants_table(watch(settings, [registered], timeout=timeout)))
         else:
@@ -70,27 +69,29 @@ def register(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def _ask_before_replacing(architecture: str, model: Path) -> None:
-    """Says that another model has the name; whoever is there decides, and where nobody is, nothing is replaced.
+def _send(send: Callable[..., Registered], *, replace: bool) -> Registered:
+    """Sends the command; where another model has the name, whoever is there decides, and where nobody is, nothing is replaced.
 
     Raises:
-        BadInput: if it is not wanted, or nobody can be asked.
+        Rejected: if the registrar refuses it.
     """
-    present = read_view().architectures.get(architecture)
-    if present is None or present.state in ("failed", "retired") or not model.is_file():
-        return
-    digest = digest_of(model.read_bytes())
-    if digest == present.source_digest:
-        return
-    difference = (
-        f"{architecture} is registered already: version {present.version}, application {present.application}, "
-        f"{present.source_digest[:SHOWN_DIGEST]}…; this model is {digest[:SHOWN_DIGEST]}…, and takes its place when its variants are ready"
-    )
-    if not sys.stdin.isatty():
-        raise BadInput("--replace", f"to be said, because {difference}")
-    progress(difference)
-    if not typer.confirm("Replace it?", err=True):
-        raise BadInput("architecture", "another name, or --replace", architecture)
+    try:
+        return send(replace=replace)
+    except Rejected as error:
+        if error.code != AlreadyRegistered.code:
+            raise
+        if not sys.stdin.isatty():
+            raise Rejected(error.code, f"{error}. Say --replace, or take another name") from None
+        progress(str(error))
+    typer.confirm("Replace it?", abort=True, err=True)
+    return send(replace=True)
+
+
+def _line(registered: Registered) -> str:
+    line = f"{registered.architecture} version {registered.version}: {registered.state}"
+    if registered.replaced is None:
+        return line
+    return f"{line}; it takes the place of version {registered.replaced} when its variants are ready"
 
 
 @told
@@ -101,7 +102,7 @@ def unregister(architecture: Annotated[str, typer.Argument(help="Its name.")]) -
     """
     with Client(find_cell()) as client:
         retired = client.unregister(architecture)
-    progress(f"{retired.architecture} version {retired.version}: {retired.state}")
+    progress(_line(retired))
 
 
 def watch(settings: BusSettings, registered: list[Registered], *, timeout: float = 1800.0) -> list[Variant]:

@@ -183,6 +183,7 @@ class Client:
         max_batch: int = 64,
         generators: tuple[str, ...] | None = None,
         cores: tuple[int, ...] | None = None,
+        replace: bool = False,
         timeout: float = REGISTER_S,
     ) -> Registered:
         """Uploads a model and its validation set and registers it; variants are made afterwards (`follow` watches).
@@ -196,11 +197,13 @@ class Client:
             max_batch: largest batch to measure and to form.
             generators: which to use; None = all that apply.
             cores: core counts to make variants for; None = 1 and 2.
+            replace: whether it may take the place of another model of this name; the same one never needs it.
             timeout: s to wait for the registrar's word.
 
         Raises:
             BadInput: naming the field, before anything is sent.
-            Rejected: the registrar refuses it; the message names the field and what was expected.
+            Rejected: the registrar refuses it; the message names the field and what was expected. Its code is
+                `already_registered` where another model has the name.
         """
         from pydantic import ValidationError
 
@@ -215,6 +218,7 @@ class Client:
                 max_batch=max_batch,
                 generators=generators,
                 cores=cores,
+                replace=replace,
             )
         except ValidationError as error:
             raise from_validation(error) from None
@@ -240,7 +244,7 @@ class Client:
         body = orjson.loads(record.value)
         if h.text(record.header_map.get(h.OUTCOME), h.OUTCOME) != "ok":
             raise Rejected(h.text(record.header_map.get(h.REASON), h.REASON), str(body.get("error", body)))
-        return Registered(body["architecture"], body["version"], body["state"])
+        return Registered(body["architecture"], body["version"], body["state"], body.get("replaced"))
 
 
 class AsyncClient:

@@ -28,6 +28,8 @@ class Registered:
     architecture: str
     version: int
     state: str
+    replaced: int | None = None
+    """The version whose place it takes when its variants are ready."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from infaas.registrar.plan import check_plan
 from infaas.schemas.commands import RegisterModel, UnregisterModel
 from infaas.schemas.contract import Contract
-from infaas.schemas.errors import BadInput, BadModel
+from infaas.schemas.errors import AlreadyRegistered, BadInput, BadModel
 from infaas.schemas.metadata import SERVABLE, Architecture
 from infaas.store.view import View
 
 MOST_LABELS = 10_000
+SHOWN_DIGEST = len("sha256:") + 8
 CONTRACT_BYTES = 512 * 1024
 """Every variant's record holds the contract, and a record of the metadata topic has 1 MiB."""
 
@@ -31,17 +32,45 @@ def already(view: View, command: RegisterModel) -> Architecture | None:
     return found if asked == there and same_plan else None
 
 
-def check(command: RegisterModel) -> None:
+def check(view: View, command: RegisterModel) -> None:
     """Looks at what needs no model.
 
     Raises:
         BadModel: naming the field and its limit.
+        AlreadyRegistered: if another model would be replaced that nobody has said may be.
     """
+    if not command.replace:
+        _refuse_another(view, command)
     check_plan(command.generators, command.cores)
     if len(command.labels) > MOST_LABELS:
         raise BadModel("labels", f"at most {MOST_LABELS} names", len(command.labels))
     if len(set(command.generators or ())) != len(command.generators or ()):
         raise BadModel("generators", "each name once", list(command.generators or ()))
+
+
+def _refuse_another(view: View, command: RegisterModel) -> None:
+    """Refuses a model that would take over from another one, in force or on its way, without a word of that."""
+    before = view.architectures.get(command.architecture)
+    if before is None or before.state == "retired":
+        return
+    digests = _served(view, before) if before.state == "failed" else {before.source_digest}
+    if not digests or command.artifact in digests:
+        return
+    ours, theirs = command.artifact[:SHOWN_DIGEST], min(digests)[:SHOWN_DIGEST]
+    raise AlreadyRegistered(
+        "replace",
+        f"true: {before.architecture} is another model already (version {before.version}, application "
+        f"{before.application}, {theirs}…), whose place this one ({ours}…) would take when its variants are ready",
+    )
+
+
+def _served(view: View, architecture: Architecture) -> set[str]:
+    """Digests of the models that are served under a name, in whatever version."""
+    return {
+        v.recipe.source_digest
+        for v in view.variants.values()
+        if v.architecture == architecture.architecture and v.state in SERVABLE
+    }
 
 
 def accept(view: View, command: RegisterModel, contract: Contract) -> Architecture:
@@ -98,4 +127,4 @@ def _in_force(view: View, architecture: Architecture) -> bool:
     """Whether an architecture's contract binds: it is being built or served, if only in an earlier version."""
     if architecture.state not in ("retired", "failed"):
         return True
-    return any(v.architecture == architecture.architecture and v.state in SERVABLE for v in view.variants.values())
+    return bool(_served(view, architecture))

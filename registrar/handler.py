@@ -204,7 +204,7 @@ class Handler:
                 known = already(view, command)
                 if known is not None:
                     return known
-                check(command)
+                check(view, command)
                 if one.contract is None:
                     if one.checking is None:
                         one.checking = Checking(command, repository_url=self._repository_url, own=self._own)

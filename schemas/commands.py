@@ -35,6 +35,8 @@ class RegisterModel(Command):
     """Generators to use; None = all that apply."""
     cores: tuple[int, ...] | None = None
     """Core counts to make variants for; None = 1 and 2."""
+    replace: bool = False
+    """Whether it may take the place of another model of this name. The same model never needs it, whatever else is asked of it."""
 
 
 class UnregisterModel(Command):

@@ -14,6 +14,7 @@ InfaasError
     │   ├── BadHeader
     │   ├── BadTensor
     │   ├── BadModel            a model or validation set that cannot be registered
+    │   ├── AlreadyRegistered   the name is another model's, which nobody has said may be replaced
     │   └── BadReplyAddress
     ├── Rejected                no variant can meet the objective; carries code and suggestion
     ├── Expired                 the deadline passed before it was answered
@@ -123,6 +124,12 @@ class BadModel(BadInput):
     """A model or validation set that can't be registered."""
 
     code = "bad_model"
+
+
+class AlreadyRegistered(BadInput):
+    """The name is another model's, and the command does not say that it may be replaced."""
+
+    code = "already_registered"
 
 
 class BadReplyAddress(BadInput):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -17,9 +18,9 @@ from infaas.registrar.memory import peak_bytes
 from infaas.registrar.plan import check_plan, plan
 from infaas.registrar.profiler import sizes
 from infaas.registrar.stalls import STALLED_S, Stalls
-from infaas.schemas.commands import RegisterModel
+from infaas.schemas.commands import RegisterModel, decode
 from infaas.schemas.contract import Contract, TensorSpec
-from infaas.schemas.errors import BadModel
+from infaas.schemas.errors import AlreadyRegistered, BadModel
 from infaas.schemas.metadata import (
     Architecture,
     Built,
@@ -352,9 +353,9 @@ def test_a_command_that_comes_twice_is_the_same_registration_and_any_other_is_a_
     ],
 )
 def test_what_a_registration_asks_for_has_limits_that_are_named(asked, field):
-    check(command())
+    check(view(), command())
     with pytest.raises(BadModel) as refused:
-        check(command(**asked))
+        check(view(), command(**asked))
     assert refused.value.field == field
 
 
@@ -365,6 +366,44 @@ def test_a_contract_fits_into_every_record_that_holds_it():
     fits = CONTRACT.model_copy(update={"labels": ("x" * (CONTRACT_BYTES - 1000),)})
     accepted = accept(view(), command(cores=tuple(range(1, 9))), fits)
     assert all(len(encode(r)) < 1_000_000 for r in (accepted, *plan(accepted)))
+
+
+OTHER = "sha256:" + "2" * 64
+
+
+@pytest.mark.parametrize("state", ["accepted", "building", "ready"])
+def test_another_model_of_a_name_has_to_say_that_it_replaces_it(state):
+    present = accept(view(), command(), CONTRACT).model_copy(update={"state": state})
+    with pytest.raises(
+        AlreadyRegistered, match=r"version 1, application app, sha256:11111111….*sha256:22222222…"
+    ) as no:
+        check(view(present), command(artifact=OTHER))
+    assert no.value.field == "replace"
+    check(view(present), command(artifact=OTHER, replace=True))
+    check(view(present), command(architecture="b", artifact=OTHER))
+    for same in (command(), command(max_batch=2), command(cores=(4,))):
+        check(view(present), same)
+
+
+def test_a_name_whose_model_is_gone_is_free_and_one_that_serves_is_not():
+    failed, retired = (architecture(state, version=2) for state in ("failed", "retired"))
+    served = plan(architecture())[0].model_copy(update={"state": "ready"})
+    check(view(failed), command(artifact=OTHER))
+    check(view(retired, served), command(artifact=OTHER))
+    check(view(failed, served), command(artifact=served.recipe.source_digest))
+    with pytest.raises(AlreadyRegistered):
+        check(view(failed, served), command(artifact=OTHER))
+
+
+def test_a_command_of_before_there_was_replace_is_still_one():
+    bare = {
+        "command": "register_model",
+        "architecture": "a",
+        "application": "app",
+        "artifact": DIGEST,
+        "validation_set": DIGEST,
+    }
+    assert decode(orjson.dumps(bare)).replace is False
 
 
 def test_a_registration_says_which_version_it_takes_over_from():
