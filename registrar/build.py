@@ -6,7 +6,8 @@
 4. Measure the latency curve, each point told as soon as it is there: what was told before is not measured again.
 5. Read the peak memory of this process, which by now has done all that an instance does but talk to Kafka, and little else.
 6. Store the artifact; tell what was found.
-A build has nothing to bring in order: it ends at once when it is told to or when its supervisor is gone, and its generator
+A disk without room is a reason that may pass: the build says so and is tried again. A need of more memory than the limit is
+the model's, and fails with the limit's name. A build has nothing to bring in order: it ends at once when it is told to or when its supervisor is gone, and its generator
 with it.
 """
 
@@ -32,6 +33,7 @@ from infaas.bus.repository import Repository, private_folder
 from infaas.engines import engine
 from infaas.host.channel import Inbox, child_channel, tell
 from infaas.host.deadlines import HEARTBEAT_S
+from infaas.host.limits import has_room, lacks_memory, lacks_room, no_room, told
 from infaas.host.messages import Alive, Failed, Finished, Measured, Message, ToChild
 from infaas.host.messages import Build as Order
 from infaas.host.process import Stop, run_service
@@ -46,6 +48,8 @@ ORDER_S = 10.0
 GENERATE = "infaas.registrar.generate"
 GENERATE_S = 1800.0
 FOLDER = "infaas-build-"
+LIMIT = "INFAAS_WORKER_BUILD_LIMIT_BYTES"
+"""The setting of the supervisor that limits a build's memory."""
 CLIENT_BYTES = 16 * 1024 * 1024
 """What an instance's Kafka clients take beside its engine: measured 9 MB when idle, and a fetch queue that may fill."""
 
@@ -89,6 +93,8 @@ class Build:
                     )
                 )
                 return
+            if "no_room" in found:
+                raise no_room(builds, f"the build of {self._variant.variant}")
             if "failed" in found:
                 self._say(Failed(reason=found["failed"]))
                 return
@@ -112,14 +118,20 @@ class Build:
             "cores": recipe.cores,
         }
         pipe = subprocess.PIPE
-        with spawn(GENERATE, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        # What libraries keep in temporary files is the build's, and goes with it.
+        more = {"TMPDIR": str(artifact.parent)}
+        with spawn(GENERATE, stdin=pipe, stdout=pipe, stderr=pipe, environment=more) as process:
             try:
                 out, errors = process.communicate(orjson.dumps(order) + b"\n", GENERATE_S)
             finally:
                 process.kill()
         if process.returncode != 0 or not out.strip():
-            last = (errors.decode(errors="replace").strip().splitlines() or ["nothing said"])[-1]
-            return {"failed": f"the generator ended with status {process.returncode}: {last}"}
+            if not has_room(artifact.parent, source.stat().st_size):
+                return {"no_room": "the generator ended"}
+            words = errors.decode(errors="replace").strip()
+            last = (words.splitlines() or ["nothing said"])[-1]
+            ended = f"the generator ended with status {process.returncode}: {last}"
+            return {"failed": told(ended, LIMIT) if lacks_memory(words) else ended}
         found: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
         return found
 
@@ -189,8 +201,17 @@ def main(_: Stop) -> None:
     threading.Thread(target=_beat, args=(descriptor,), daemon=True).start()
     try:
         Build(order, inbox, descriptor).run()
-    except (InfaasError, OSError, subprocess.TimeoutExpired) as error:
-        tell(descriptor, Failed(reason=f"{type(error).__name__}: {error}"))
+    except (InfaasError, OSError, MemoryError, subprocess.TimeoutExpired) as error:
+        tell(descriptor, _failed(error, Path(order.cache_dir).parent))
+
+
+def _failed(error: Exception, folder: Path) -> Failed:
+    """What a build can't go on for, and whether that may pass."""
+    if lacks_room(error) and not isinstance(error, InfaasError):
+        error = no_room(folder, "a build")
+    if isinstance(error, InfaasError) and error.retryable:
+        return Failed(reason=str(error), code=error.code, retryable=True)
+    return Failed(reason=f"{type(error).__name__}: {told(error, LIMIT)}")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def fold(view: View, *, topic_gone: Callable[[str], bool], stalled: AbstractSet[
         for variant in mine:
             if variant.state == "retired" and topic_gone(variant.variant):
                 deleted += [*_found(view, variant.variant), variant.key]
-    orphans = {*view.built, *view.profiles} - set(view.variants)
+    orphans = {*view.built, *view.waiting_builds, *view.profiles} - set(view.variants)
     deleted += [key for name in sorted(orphans) for key in _found(view, name)]  # of a build that ended too late
     return Changes(tuple(out), tuple(deleted))
 
@@ -121,21 +121,33 @@ def _folded(view: View, variant: Variant, stalled: AbstractSet[str]) -> Variant:
             return variant.model_copy(update={"state": "failed", "reason": _short(built.reason)})
         case "built":
             return _ready(view, variant, built)
+        case "waiting":
+            return _under_way(view, variant, stalled)
 
 
 def _under_way(view: View, variant: Variant, stalled: AbstractSet[str]) -> Variant:
-    """Building where a worker is there that it is placed on; else it is planned again, and says why nobody builds it."""
+    """Building where a worker is there that it is placed on; else it is planned again. It says why nobody builds it, or why
+    the worker that does has to wait.
+    """
     begun = variant.variant in builds_under_way(view)
     reason = _too_large(view, variant)
     state = "building" if begun and not reason else "planned"
     if not reason and not begun and variant.variant in stalled:
         reason = f"it waits for a worker with {variant.recipe.cores} cores that the load does not need"
+    waiting = view.waiting_builds.get(variant.variant)
+    if waiting is not None and state == "building" and _builds_there(view, waiting):
+        reason = _short(f"{waiting.worker}: {waiting.reason}")
     return variant.model_copy(update={"state": state, "reason": reason})
 
 
 def builds_under_way(view: View) -> frozenset[str]:
     """Variants that are placed to be built on a worker that is there."""
     return frozenset(v for (w, v), p in view.placements.items() if p.build and w in view.live_workers)
+
+
+def _builds_there(view: View, built: Built) -> bool:
+    placement = view.placements.get((built.worker, built.variant))
+    return placement is not None and placement.build and built.worker in view.live_workers
 
 
 def _short(reason: str) -> str:
@@ -194,4 +206,5 @@ def _retired(variant: Variant) -> Variant:
 def _found(view: View, variant: str) -> list[str]:
     """Keys of what builds of a variant found."""
     keys = [p.key for p in view.profiles.get(variant, {}).values()]
-    return [*keys, view.built[variant].key] if variant in view.built else keys
+    built = view.built.get(variant) or view.waiting_builds.get(variant)
+    return keys if built is None else [*keys, built.key]

@@ -123,7 +123,8 @@ class Built(Record):
     kind: Literal["built"] = "built"
     variant: str
     worker: str
-    outcome: Literal["built", "not_applicable", "failed"]
+    outcome: Literal["built", "not_applicable", "failed", "waiting"]
+    """`waiting`: it has not ended, and is tried again once a reason outside of it has passed."""
     reason: str = ""
     artifact_digest: str | None = None
     size_bytes: int = 0

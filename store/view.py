@@ -57,8 +57,15 @@ class View:
 
     @cached_property
     def built(self) -> Mapping[str, Built]:
-        """By variant."""
-        return MappingProxyType({r.variant: r for r in self._of("built") if isinstance(r, Built)})
+        """What builds that have ended have found, by variant."""
+        records = (r for r in self._of("built") if isinstance(r, Built))
+        return MappingProxyType({r.variant: r for r in records if r.outcome != "waiting"})
+
+    @cached_property
+    def waiting_builds(self) -> Mapping[str, Built]:
+        """Builds that wait for a reason outside of them to pass, by variant."""
+        records = (r for r in self._of("built") if isinstance(r, Built))
+        return MappingProxyType({r.variant: r for r in records if r.outcome == "waiting"})
 
     @cached_property
     def profiles(self) -> Mapping[str, Mapping[int, ProfilePoint]]:

@@ -31,6 +31,8 @@ from infaas.workers.heard import Heard
 log = logging.getLogger(__name__)
 MODULE = "infaas.registrar.build"
 TRIES = 2
+AGAIN_S, AGAIN_MAX_S = 1.0, 30.0
+"""Between attempts of a build that waits: each makes the variant from its beginning."""
 
 
 class Building:
@@ -61,15 +63,20 @@ class Building:
         self._now = now
         self._worker, self._launch, self._write = worker, launch, write
         self._tries = 1
-        self._pause = Backoff()
+        self._pause, self._room = Backoff(), Backoff(AGAIN_S, AGAIN_MAX_S)
+        self._waits, self._told = False, ""
         self.child: Child | None = None
         self.done = False
         self._begin()
 
     def step(self) -> None:
-        """Hears the child; a build that dies is tried once more, then it has failed."""
+        """Hears the child; a build that dies is tried once more, then it has failed.
+
+        One that gives up for a reason outside of it (a full disk) says so, and is tried again after a pause, until it can.
+        """
         if self.child is None:
-            if not self.done and self._pause.over(self._now()):
+            now_s = self._now()
+            if not self.done and self._pause.over(now_s) and self._room.over(now_s):
                 self._begin()
             return
         child = self.child
@@ -86,7 +93,7 @@ class Building:
             self._hear(message)
         child.reap()
         self.child = None
-        if self.done:
+        if self.done or self._waits:
             return
         if self._tries < TRIES:
             self._tries += 1
@@ -107,7 +114,7 @@ class Building:
 
     def _begin(self) -> None:
         now_s = self._now()
-        self._heard = Heard(heard_s=now_s, looked_s=now_s)
+        self._heard, self._waits = Heard(heard_s=now_s, looked_s=now_s), False
         try:
             self.child = self._launch()
         except Exception:
@@ -122,13 +129,25 @@ class Building:
             case Finished():
                 self._end(message.built)
             case Failed():
-                self._fail(message.reason)
+                if message.retryable:
+                    self._wait(message.reason)
+                else:
+                    self._fail(message.reason)
             case Alive():
                 pass
             case Ready() | BatchBegan() | BatchEnded() | Stats() | Taken() | Released() | Refused() | Stopped():
                 log.warning("a build spoke as an instance", extra={"said": message.said})
             case _ as never:
                 assert_never(never)
+
+    def _wait(self, reason: str) -> None:
+        self._waits = True
+        self._room.fail(self._now())
+        if reason == self._told:
+            return
+        self._told = reason
+        log.warning("a build waits", extra={"variant": self.variant.variant, "reason": reason})
+        self._write(Built(variant=self.variant.variant, worker=self._worker, outcome="waiting", reason=reason))
 
     def _fail(self, reason: str) -> None:
         self._end(Built(variant=self.variant.variant, worker=self._worker, outcome="failed", reason=reason))

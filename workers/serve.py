@@ -20,6 +20,7 @@ from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import WorkQueue
 from infaas.engines import Engine, engine
 from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.limits import told
 from infaas.host.messages import Failed, Message, Serve, Stopped, ToChild
 from infaas.host.process import Stop, run_service
 from infaas.schemas.errors import ConfigurationError, InfaasError, ProducerFatal
@@ -34,6 +35,8 @@ from infaas.workers.voice import Voice
 
 START_S = 10.0
 CALIBRATE_S = 10.0
+MEMORY = "INFAAS_WORKER_MEMORY_FACTOR"
+"""The setting of the supervisor that limits an instance's memory."""
 OFFLINE_WAIT_MS = 500  # nobody waits for offline work, and a fetch that waits costs the broker nothing
 
 
@@ -74,7 +77,10 @@ def main(stop: Stop) -> None:
         loaded.close()
     except InfaasError as error:
         outside = error.retryable or isinstance(error, ProducerFatal)  # another process has another producer
-        say(Failed(reason=str(error), code=error.code, retryable=outside))
+        say(Failed(reason=told(error, MEMORY), code=error.code, retryable=outside))
+        raise
+    except MemoryError as error:
+        say(Failed(reason=told(error, MEMORY)))
         raise
     say(Stopped())
 

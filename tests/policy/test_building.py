@@ -5,11 +5,11 @@ import errno
 import pytest
 from children import SilentChild
 
-from infaas.host.messages import Failed, Finished, Measured
+from infaas.host.messages import Alive, Failed, Finished, Measured
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.metadata import Built, ProfilePoint, Recipe, Variant
 from infaas.schemas.profile import BatchPoint
-from infaas.workers.building import TRIES, Building
+from infaas.workers.building import AGAIN_MAX_S, AGAIN_S, TRIES, Building
 
 NAME = "double.v1.onnxruntime-cpu1-fp32"
 TENSOR = TensorSpec(name="x", datatype="FP32", shape=(-1, 2))
@@ -42,6 +42,15 @@ class Host:
         while self.now_s < until_s:
             self.now_s += 0.1
             self.building.step()
+
+    def end(self, *said, status=0):
+        self.children[-1].said += said
+        self.children[-1].ended = status
+        self.building.step()
+
+    def wait(self, seconds):
+        self.now_s += seconds
+        self.building.step()
 
     def die(self):
         self.children[-1].ended = -9
@@ -88,3 +97,46 @@ def test_a_build_that_says_why_it_fails_is_not_tried_again():
     host.step(20.0)
     assert [record.reason for record in host.written] == ["the model has no outputs"]
     assert len(host.children) == 1
+
+
+FULL = Failed(reason="no room in /cache", code="storage_full", retryable=True)
+
+
+@pytest.fixture
+def host():
+    return Host()
+
+
+def test_a_full_disk_is_told_once_and_waited_for_as_long_as_it_takes(host):
+    for attempt in range(2, 10):
+        host.end(FULL)
+        assert host.building.child is None
+        assert not host.building.done
+        host.wait(AGAIN_S / 2 if attempt == 2 else 0.0)
+        assert len(host.children) == attempt - 1, "not at once"
+        host.wait(AGAIN_MAX_S)
+        assert len(host.children) == attempt
+    assert host.written == [Built(variant=NAME, worker="w", outcome="waiting", reason="no room in /cache")]
+    found = Built(variant=NAME, worker="w", outcome="built", artifact_digest="d")
+    host.end(Finished(built=found))
+    assert host.building.done
+    assert host.written[-1] == found
+
+
+def test_another_reason_is_told_too(host):
+    host.end(FULL)
+    host.wait(AGAIN_MAX_S)
+    host.end(FULL.model_copy(update={"reason": "no room in /repository"}))
+    assert [fact.reason for fact in host.written] == ["no room in /cache", "no room in /repository"]
+
+
+def test_a_death_counts_and_a_full_disk_does_not(host):
+    for _ in range(TRIES - 1):
+        host.end(status=-6)
+    host.end(FULL)
+    host.wait(AGAIN_MAX_S)
+    assert not host.building.done
+    host.end(Alive(), status=-6)
+    assert host.building.done
+    assert host.written[-1].outcome == "failed"
+    assert "status -6" in host.written[-1].reason

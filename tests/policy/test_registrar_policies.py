@@ -433,3 +433,20 @@ def test_a_registrar_loads_no_library_that_reads_models():
     code = "import sys, infaas.registrar.loop; print([m for m in ('onnx', 'onnxruntime', 'torch') if m in sys.modules])"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout
     assert said.strip() == b"[]"
+
+
+def test_a_build_that_waits_says_why_as_long_as_its_worker_has_it():
+    variant = plan(architecture(cores=(1,)))[0]
+    waiting = Built(variant=variant.variant, worker="w", outcome="waiting", reason="no room in /cache")
+    placed = Placement(worker="w", variant=variant.variant, build=True)
+    others = [v.model_copy(update={"state": "failed"}) for v in plan(architecture(cores=(1,)))[1:]]
+    before = view(architecture("building"), variant, *others, waiting, placed, worker(1))
+    (told,) = fold(before, topic_gone=lambda _: False).records
+    assert (told.state, told.reason) == ("building", "w: no room in /cache")
+    elsewhere = Placement(worker="large", variant=variant.variant, build=True)
+    large = worker(1).model_copy(update={"worker": "large"})
+    after = view(architecture("building"), told, *others, waiting, elsewhere, large)
+    (moved,) = fold(after, topic_gone=lambda _: False).records
+    assert (moved.state, moved.reason) == ("building", "")
+    unregistered = view(architecture("retired"), waiting)
+    assert fold(unregistered, topic_gone=lambda _: True).deleted == (waiting.key,)
