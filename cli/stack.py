@@ -10,7 +10,6 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from infaas.bus.cell import EMBEDDED_SESSION_MS
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
 from infaas.host.deadlines import STACK_STOP_S
+from infaas.host.spawn import spawn
 from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Leader, Record
@@ -41,6 +41,7 @@ class Service:
     name: str
     module: str
     environment: Mapping[str, str]
+    """More than ours."""
     log: Path
     process: subprocess.Popen[bytes] | None = None
     restarts: int = 0
@@ -51,13 +52,13 @@ class Service:
         """Starts the process; its output is appended to its log."""
         self.started_at = time.monotonic()
         with self.log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", self.module],
-                env=dict(self.environment),
+            self.process = spawn(
+                self.module,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                start_new_session=True,  # Ctrl-C is for us alone: we stop them in order
+                environment=self.environment,
+                new_session=True,  # we stop them in order
             )
 
     @property
@@ -134,6 +135,8 @@ class Stack:
     progress: Progress = print
     extra: Mapping[str, str] = field(default_factory=dict)
     """More environment for all services."""
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """More environment for single services, by name; it wins."""
     broker: EmbeddedBroker | None = None
     services: dict[str, Service] = field(default_factory=dict)
     table: Table | None = None
@@ -175,7 +178,8 @@ class Stack:
         self.table.open()
         before = {name: worker.boot_id for name, worker in self.view().workers.items()}
         for name, (module, more) in self._plan().items():
-            self.services[name] = Service(name, module, {**self._environment(), **more}, logs / f"{name}.log")
+            environment = {**self._environment(), **more, **self.environments.get(name, {})}
+            self.services[name] = Service(name, module, environment, logs / f"{name}.log")
             self.services[name].start()
         self.progress("starting " + ", ".join(self.services))
         self._wait(begun_ms, before)
@@ -251,13 +255,11 @@ class Stack:
 
     def _environment(self) -> dict[str, str]:
         return {
-            **os.environ,
             **self.extra,
             "INFAAS_BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
             "INFAAS_TOPIC_PREFIX": self.settings.topic_prefix,
             "INFAAS_SESSION_TIMEOUT_MS": str(self.settings.session_timeout_ms),
             "INFAAS_REPOSITORY_URL": self.repository_url,
-            "INFAAS_PARENT_PID": str(os.getpid()),
         }
 
     def _wait(self, begun_ms: float, before: Mapping[str, str]) -> None:

@@ -43,6 +43,7 @@ def spawn(
     memory_bytes: int | None = None,
     environment: Mapping[str, str] | None = None,
     outlives: bool = False,
+    new_session: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Starts `python -m module`.
 
@@ -54,8 +55,9 @@ def spawn(
         threads: of each linear algebra library; None = as many as cores are given, or as they like.
         cores: it is pinned to; none = not pinned.
         memory_bytes: how much writable memory of its own it may have, its children each as much; None = no limit. Linux only.
-        environment: more of it.
+        environment: more of it; it wins.
         outlives: whether it goes on when we end.
+        new_session: away from our terminal: its Ctrl-C is for us alone.
 
     Raises:
         OSError: if no process can be made.
@@ -66,6 +68,7 @@ def spawn(
         stdout=stdout,
         stderr=stderr,
         env={**environment_of(threads or len(cores), outlives=outlives), **(environment or {})},
+        start_new_session=new_session,
     )
     with contextlib.suppress(OSError):  # it may have ended already; the exit says why
         if cores and sys.platform == "linux":

@@ -7,19 +7,21 @@ import os
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 import psutil
 
-from infaas.bench.chaos.broker import LinkedBroker, free_ports
+from infaas.bench.chaos.broker import listeners
 from infaas.bench.chaos.links import Links
 from infaas.bench.chaos.load import APPLICATION, FLOOR, Journal, Load
 from infaas.bench.history import Entry, History
 from infaas.bench.model import Network, inputs, validation_of
 from infaas.bench.observer import Observer
 from infaas.bus.cell import EMBEDDED_SESSION_MS
+from infaas.bus.embedded import EmbeddedBroker
+from infaas.bus.embedded.ports import free_ports
 from infaas.bus.settings import BusSettings
 from infaas.cli.stack import Progress, Shape, Stack
 from infaas.client import Client, follow
@@ -41,17 +43,6 @@ NETWORKS = {"exact": Network.of(), "rough": Network.of(noise=1.0)}
 CACHE_SIZE = "48m"
 STEP_S = 0.02
 PROBES, PROBE_MS, HEALTHY_S = 3, 1_000.0, 40.0
-
-
-@dataclass(slots=True)
-class ChaosStack(Stack):
-    """A stack whose services each have an environment of their own."""
-
-    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def _plan(self) -> dict[str, tuple[str, dict[str, str]]]:
-        plan = Stack._plan(self)
-        return {name: (module, {**more, **self.environments.get(name, {})}) for name, (module, more) in plan.items()}
 
 
 class Stage:
@@ -90,15 +81,13 @@ class Stage:
         self.links = self._open.enter_context(
             Links(dict(zip(names, zip(ports[::2], ports[1::2], strict=True), strict=True)))
         )
-
-        class Broker(LinkedBroker):
-            links = self.links.ports
-
-        self.broker = Broker.start(data_dir=self._folder / "kafka", progress=self._progress)
+        self.broker = EmbeddedBroker.start(
+            data_dir=self._folder / "kafka", listeners=listeners(self.links.ports), progress=self._progress
+        )
         self._open.callback(self.broker.stop)
         settings = BusSettings(bootstrap_servers=self.broker.bootstrap_servers, session_timeout_ms=EMBEDDED_SESSION_MS)
         self._mount()
-        self.stack = ChaosStack(
+        self.stack = Stack(
             data_dir=self._folder, shape=Shape(workers=WORKERS, cores=2, routers=ROUTERS, idle_s=3600), settings=settings,
             repository_url=(self._folder / "repository").as_uri(), own_broker=False, progress=self._progress,
             environments={name: self._environment(name) for name in SERVICES},

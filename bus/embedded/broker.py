@@ -14,13 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from infaas.bus.embedded import java, watch
-from infaas.bus.embedded.configuration import log_properties, server_properties
+from infaas.bus.embedded.configuration import Listener, log_properties, server_properties
 from infaas.bus.embedded.identity import answering_cluster, formatted_cluster, new_cluster
 from infaas.bus.embedded.jars import cache_dir, ensure
 from infaas.bus.embedded.ports import PortInUse, free_ports, listens, obstacle
@@ -42,10 +42,21 @@ class EmbeddedBroker:
         port: on 127.0.0.1.
     """
 
-    def __init__(self, data_dir: Path, *, temporary: bool, quick: bool, heap_mb: int, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        temporary: bool,
+        quick: bool,
+        heap_mb: int,
+        max_message_bytes: int,
+        listeners: Sequence[Listener] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir, self.port = data_dir, 0
         self._temporary, self._quick, self._heap_mb = temporary, quick, heap_mb
         self._max_message_bytes = max_message_bytes
+        self._listeners, self._settings = tuple(listeners), dict(settings or {})
         self._watcher: subprocess.Popen[bytes] | None = None
         self._state: BrokerState | None = None
 
@@ -59,6 +70,8 @@ class EmbeddedBroker:
         heap_mb: int = 512,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         detached: bool = False,
+        listeners: Sequence[Listener] = (),
+        settings: Mapping[str, str] | None = None,
         progress: Progress | None = None,
     ) -> EmbeddedBroker:
         """Starts a broker and returns when it answers.
@@ -70,6 +83,8 @@ class EmbeddedBroker:
             heap_mb: Java's heap.
             max_message_bytes: largest record of any topic.
             detached: let it run on when this process ends.
+            listeners: more ways to it, beside `port`.
+            settings: of Kafka's, more than ours; they win.
             progress: told what takes long.
 
         Raises:
@@ -77,11 +92,17 @@ class EmbeddedBroker:
         """
         temporary = data_dir is None
         folder = Path(tempfile.mkdtemp(prefix="infaas-kafka-")) if data_dir is None else data_dir.resolve()
-        broker = cls(folder, temporary=temporary, quick=quick, heap_mb=heap_mb, max_message_bytes=max_message_bytes)
+        broker = cls(
+            folder, temporary=temporary, quick=quick, heap_mb=heap_mb, max_message_bytes=max_message_bytes,
+            listeners=listeners, settings=settings,
+        )  # fmt: skip
         try:
             folder.mkdir(parents=True, exist_ok=True)
             broker._prepare(progress)
             broker._launch(port, detached=detached)
+        except OSError as error:
+            broker.stop()
+            raise EmbeddedBrokerError(f"the embedded Kafka can't keep its data in {folder}: {error}") from error
         except BaseException:
             broker.stop()
             raise
@@ -207,6 +228,8 @@ class EmbeddedBroker:
                 port=self.port,
                 controller_port=controller_port,
                 max_message_bytes=self._max_message_bytes,
+                listeners=self._listeners,
+                more=self._settings,
             )
         )
 

@@ -2,21 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 NODE_ID = 1
+PLAIN, CONTROLLER = "PLAINTEXT", "CONTROLLER"
 
 
-def server_properties(*, data_dir: Path, port: int, controller_port: int, max_message_bytes: int) -> str:
-    """KRaft in combined mode, on the loopback interface alone."""
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more way to the broker, for clients that come to it through something else."""
+
+    name: str
+    """Capital letters and digits."""
+    port: int
+    """Where the broker listens."""
+    advertised_port: int
+    """Where it sends clients that came here."""
+
+
+def server_properties(
+    *,
+    data_dir: Path,
+    port: int,
+    controller_port: int,
+    max_message_bytes: int,
+    listeners: Sequence[Listener] = (),
+    more: Mapping[str, str] | None = None,
+) -> str:
+    """KRaft in combined mode, on the loopback interface alone.
+
+    Args:
+        data_dir: the broker's folder.
+        port: for clients.
+        controller_port: for itself.
+        max_message_bytes: largest record of any topic.
+        listeners: more of them.
+        more: further settings of Kafka's; they win.
+    """
     settings: dict[str, object] = {
         "process.roles": "broker,controller",
         "node.id": NODE_ID,
         "controller.quorum.voters": f"{NODE_ID}@127.0.0.1:{controller_port}",
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
-        "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listeners": _addresses({PLAIN: port, CONTROLLER: controller_port} | {one.name: one.port for one in listeners}),
+        "advertised.listeners": _addresses({PLAIN: port} | {one.name: one.advertised_port for one in listeners}),
+        "controller.listener.names": CONTROLLER,
+        "inter.broker.listener.name": PLAIN,
+        "listener.security.protocol.map": ",".join(
+            f"{name}:{PLAIN}" for name in (PLAIN, CONTROLLER, *(one.name for one in listeners))
+        ),
         "log.dirs": data_dir / "data",
         # A typing error must not make a topic.
         "auto.create.topics.enable": "false",
@@ -46,7 +81,11 @@ def server_properties(*, data_dir: Path, port: int, controller_port: int, max_me
         "replica.fetch.max.bytes": max_message_bytes,
         "delete.topic.enable": "true",
     }
-    return "".join(f"{key}={value}\n" for key, value in settings.items())
+    return "".join(f"{key}={value}\n" for key, value in (settings | dict(more or {})).items())
+
+
+def _addresses(ports: Mapping[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in ports.items())
 
 
 def log_properties(data_dir: Path) -> str:

@@ -10,9 +10,11 @@ import time
 
 import psutil
 import pytest
+from confluent_kafka.admin import AdminClient, ConfigResource
 
 from infaas.bus.admin import Admin
-from infaas.bus.embedded import EmbeddedBroker, broker, identity, jars
+from infaas.bus.embedded import EmbeddedBroker, broker, identity, jars, ports
+from infaas.bus.embedded.configuration import Listener
 from infaas.bus.embedded.state import BrokerState
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
@@ -55,6 +57,20 @@ def test_two_at_once_and_data_survives_stop_and_kill(tmp_path):
         folder = two.data_dir
     assert not folder.exists()
     assert (tmp_path / "a" / "data").exists()
+
+
+def test_clients_of_a_further_listener_are_sent_back_where_they_came_in_and_settings_win():
+    inner, outer = ports.free_ports(2)
+    way = Listener(name="LINK1", port=inner, advertised_port=outer)
+    with EmbeddedBroker.start(quick=True, listeners=[way], settings={"num.io.threads": "3"}) as one:
+        for port, advertised in ((one.port, one.port), (inner, outer)):
+            admin = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"})
+            (node,) = admin.list_topics(timeout=20).brokers.values()
+            assert node.port == advertised
+        asked = ConfigResource(ConfigResource.Type.BROKER, "1")
+        direct = AdminClient({"bootstrap.servers": one.bootstrap_servers})
+        (answer,) = direct.describe_configs([asked]).values()
+        assert answer.result(20)["num.io.threads"].value == "3"
 
 
 def test_killed_owner_leaves_no_broker(tmp_path):
