@@ -14,14 +14,16 @@ from infaas.cli.console import progress, say, told
 from infaas.schemas.errors import EmbeddedBrokerError
 
 app = typer.Typer(no_args_is_help=True, help="The embedded Kafka: real Apache Kafka, nothing to install.")
-DataDir = Annotated[Path | None, typer.Option(help="Its data; survives.")]
+DataDir = Annotated[Path | None, typer.Option(help="The folder given to `infaas up --data-dir`; default: the user's.")]
 
 
 @app.command()
 @told
 def start(
     data_dir: DataDir = None,
-    port: Annotated[int | None, typer.Option(help="On 127.0.0.1; default: the last one, or any.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1; default: the one it had last, else any.")
+    ] = None,
 ) -> None:
     """Start it in the background.
 

@@ -35,7 +35,8 @@ def told(command: Callable[P, R]) -> Callable[P, R]:
             complain(f"error ({error.code}): {error}")
             if isinstance(error, KafkaUnavailable):
                 tried = find_cell().bootstrap_servers
-                err.print(f"Tried {tried}. Start a cell with `infaas up`, or set {SERVERS}.", highlight=False)
+                if tried not in str(error):
+                    err.print(f"Tried {tried}. Start a cell with `infaas up`, or set {SERVERS}.", highlight=False)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             err.print("stopped")

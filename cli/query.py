@@ -27,15 +27,21 @@ def query(
         list[str] | None, typer.Option("--input", help="name=JSON or name=@file.npy; may be given many times.")
     ] = None,
     body: Annotated[
-        Path | None, typer.Option(help="A file with an Open Inference Protocol v2 request instead.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A file with an Open Inference Protocol v2 request instead."),
     ] = None,
     application: Annotated[str | None, typer.Option(help="Reach any variant of this application.")] = None,
     architecture: Annotated[str | None, typer.Option(help="Reach any variant of this model.")] = None,
     variant: Annotated[str | None, typer.Option(help="Reach this variant alone.")] = None,
-    latency_ms: Annotated[float | None, typer.Option(help="Until the answer is there; default: offline.")] = None,
-    min_accuracy: Annotated[float | None, typer.Option(help="Floor, 0 to 1.")] = None,
-    max_cost: Annotated[float | None, typer.Option(help="USD per 1,000 queries.")] = None,
-    optimize: Annotated[str, typer.Option(help="cost, accuracy or latency.")] = "cost",
+    latency_ms: Annotated[
+        float | None,
+        typer.Option(help="Milliseconds until the answer is there; default: offline, whenever there is room."),
+    ] = None,
+    min_accuracy: Annotated[float | None, typer.Option(help="Accuracy that it has to have at least, 0 to 1.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="USD that 1,000 such queries may cost.")] = None,
+    optimize: Annotated[
+        Literal["cost", "accuracy", "latency"], typer.Option(metavar="<str>", help="Prefer cost, accuracy or latency.")
+    ] = "cost",
     strict: Annotated[bool, typer.Option("--strict/--no-strict", help="Refuse what can't be met.")] = True,
     timeout: Annotated[float | None, typer.Option(help="Seconds to wait for the answer.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
@@ -44,36 +50,45 @@ def query(
 
     Example: `infaas query --application digits --input image=@seven.npy --latency-ms 50 --min-accuracy 0.98`
     """
+    scope = _scope(application=application, architecture=architecture, variant=variant)
     arrays = _arrays(tensor or [], body)
-    wish: Literal["cost", "accuracy", "latency"]
-    match optimize:
-        case "cost" | "accuracy" | "latency":
-            wish = optimize
-        case _:
-            raise BadInput("optimize", "cost, accuracy or latency", optimize)
     with Client(find_cell()) as client:
         reply = client.infer(
-            application, arrays, architecture=architecture, variant=variant, latency_ms=latency_ms,
-            min_accuracy=min_accuracy, max_cost=max_cost, optimize=wish, strict=strict, timeout=timeout,
-            raise_for_outcome=False,
+            inputs=arrays, latency_ms=latency_ms, min_accuracy=min_accuracy, max_cost=max_cost, optimize=optimize,
+            strict=strict, timeout=timeout, raise_for_outcome=False, **{"application": None, **scope},
         )  # fmt: skip
-    if json:
-        say(orjson.dumps(_plain(reply), option=orjson.OPT_SERIALIZE_NUMPY).decode())
-    else:
-        out.print(replies_table([(Text(), reply)]))
-        for name, array in reply.outputs.items():
-            rows = np.array2string(array[:SHOWN], precision=4, threshold=200)
-            say(f"{name} {list(array.shape)} {rows}")
+    _show(reply, json=json)
     if reply.outcome != "ok":
         raise typer.Exit(1)
+
+
+def _scope(**given: str | None) -> dict[str, str]:
+    """What the query may reach.
+
+    Raises:
+        BadInput: if nothing is said, or more than one thing.
+    """
+    named = {option: name for option, name in given.items() if name is not None}
+    if len(named) != 1:
+        options = ", ".join(f"--{option}" for option in given)
+        raise BadInput("query", f"exactly one of {options}", [f"--{option}" for option in named])
+    return named
+
+
+def _show(reply: Reply, *, json: bool) -> None:
+    if json:
+        say(orjson.dumps(_plain(reply), option=orjson.OPT_SERIALIZE_NUMPY).decode())
+        return
+    out.print(replies_table([(Text(), reply)]))
+    for name, array in reply.outputs.items():
+        rows = np.array2string(array[:SHOWN], precision=4, threshold=200)
+        say(f"{name} {list(array.shape)} {rows}")
 
 
 def _arrays(tensors: list[str], body: Path | None) -> dict[str, Array]:
     if body is not None:
         if tensors:
             raise BadInput("input", "either --input or --body", tensors)
-        if not body.is_file():
-            raise BadInput("body", "a file that exists", str(body))
         return dict(oip.decode_request(body.read_bytes()).inputs)
     if not tensors:
         err.print("nothing to send: say --input name=... or --body file", highlight=False)

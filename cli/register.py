@@ -26,13 +26,27 @@ INTERRUPTED = 130
 @told
 def register(
     architecture: Annotated[str, typer.Argument(help="Its name: [a-z0-9][a-z0-9-]{0,59}.")],
-    application: Annotated[str, typer.Option(help="What it is for.")],
-    model: Annotated[Path, typer.Option(help="An ONNX file whose inputs have a free first axis (rows).")],
-    validation_set: Annotated[Path, typer.Option(help="An .npz file: arrays named as the inputs, and `labels`.")],
-    label: Annotated[list[str] | None, typer.Option(help="Name of a class, in order; may be given many times.")] = None,
+    application: Annotated[
+        str, typer.Option(help="What it is for; models of one application answer the same queries.")
+    ],
+    model: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="An ONNX file whose inputs have a free first axis (rows).")
+    ],
+    validation_set: Annotated[
+        Path, typer.Option(exists=True, dir_okay=False, help="An .npz file: arrays named as the inputs, and `labels`.")
+    ],
+    label: Annotated[
+        list[str] | None, typer.Option(help="Name of a class, in their order; given once for each.")
+    ] = None,
     max_batch: Annotated[int, typer.Option(min=1, max=1024, help="Largest batch to measure and to form.")] = 64,
-    generator: Annotated[list[str] | None, typer.Option(help="onnx, int8; default: all that apply.")] = None,
-    cores: Annotated[list[int] | None, typer.Option(help="Core counts to make variants for; default: 1 and 2.")] = None,
+    generator: Annotated[
+        list[str] | None,
+        typer.Option(help="How to make variants: onnx, int8; may be given many times; default: all that apply."),
+    ] = None,
+    cores: Annotated[
+        list[int] | None,
+        typer.Option(help="A core count to make variants for; may be given many times; default: 1 and 2."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch until its variants are ready.")] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the variants.")] = 1800.0,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of another model of this name.")] = False,

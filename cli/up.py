@@ -16,6 +16,7 @@ from infaas.cli.console import progress, say, told
 from infaas.cli.extras import BROKER, SERVICES, require
 from infaas.cli.stack import Shape, Stack
 from infaas.host.process import stop_on_signals
+from infaas.schemas.errors import BadInput
 
 NEXT = (
     "try, in another terminal: infaas doctor",
@@ -27,13 +28,20 @@ NEXT = (
 
 @told
 def up(
-    workers: Annotated[int, typer.Option(min=0, help="Worker processes.")] = 1,
-    cores: Annotated[int | None, typer.Option(min=1, help="Cores a worker; default: this machine's, divided.")] = None,
+    workers: Annotated[int, typer.Option(min=0, help="How many workers to start.")] = 1,
+    cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores of each worker; default: this machine's, divided.")
+    ] = None,
     max_workers: Annotated[int, typer.Option(min=0, help="More workers that the scaler may start here.")] = 0,
-    routers: Annotated[int, typer.Option(min=1, help="Router processes.")] = 1,
-    port: Annotated[int | None, typer.Option(help="Of the embedded Kafka; default: the last one, or any.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="Data and logs; survives.")] = None,
-    idle_s: Annotated[float, typer.Option(min=0, help="How long an idle variant stays loaded.")] = 30.0,
+    routers: Annotated[int, typer.Option(min=1, help="How many routers to start.")] = 1,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65535, help="Port of the embedded Kafka; default: the one it had last, else any."),
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Folder for data and logs, which survive; default: the user's.")
+    ] = None,
+    idle_s: Annotated[float, typer.Option(min=0, help="Seconds that a model without work stays loaded.")] = 30.0,
 ) -> None:
     """Start Kafka, registrar, router, scaler and workers on this machine, and keep them running until Ctrl-C.
 
@@ -42,6 +50,8 @@ def up(
     Example: `infaas up --workers 2 --cores 2`
     """
     own_broker = not os.environ.get(SERVERS)
+    if port is not None and not own_broker:
+        raise BadInput("--port", f"nothing, for {SERVERS}={os.environ[SERVERS]} is used and no Kafka is started", port)
     require([*SERVICES, *(BROKER if own_broker else ())], "`infaas up`")
     stop = stop_on_signals()
     folder = data_dir or default_data_dir()
