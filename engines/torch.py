@@ -35,11 +35,30 @@ class TorchEngine(ModuleEngine):
         torch.set_num_threads(cores)
         try:
             if path.suffix == ".pt2":
-                self._module = torch.export.load(path).module().to(platform)
+                program = torch.export.load(path)
+                _require_names(program)
+                self._module = program.module().to(platform)
             else:
                 self._module = torch.jit.load(path, map_location=platform).eval()
+        except BadModel:
+            raise
         except Exception as error:
             raise BadModel("artifact", "a TorchScript file or an exported program", str(error)) from error
 
     def _call(self, inputs: Mapping[str, Array]) -> Any:
         return self._module(**{name: self._tensor(array).to(self._device) for name, array in inputs.items()})
+
+
+def _require_names(program: Any) -> None:
+    """Refuses, when it is loaded and so when it is built, what could be called with no query: inputs come by name.
+
+    Raises:
+        BadModel: if it was exported with positional inputs.
+    """
+    positional, _ = program.example_inputs or ((), {})
+    if positional:
+        raise BadModel(
+            "artifact",
+            "a program exported with inputs by name: torch.export.export(module, (), {name: tensor, ...})",
+            f"{len(positional)} positional",
+        )

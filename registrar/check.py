@@ -24,6 +24,7 @@ from infaas.schemas.errors import ArtifactError, BadInput, BadModel
 from infaas.schemas.oip import DATATYPES, Array
 
 LABELS = "labels"
+ARCHIVE = "a zip archive, as torch.save, torch.jit.save and torch.export.save write them"
 OLDEST_OPSET = 7  # older than what ONNX Runtime promises to run
 PREDICTION = "integer labels of shape [rows], or float scores of shape [rows, classes]"
 
@@ -56,6 +57,8 @@ def _fetch(order: Mapping[str, Any], field: str) -> Path:
 def _tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     import onnx
 
+    if zipfile.is_zipfile(path):  # what a parser of ONNX makes of it would not help anybody
+        raise BadModel("artifact", "an ONNX model: export it with torch.onnx.export, naming its inputs", ARCHIVE)
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:

@@ -12,7 +12,7 @@ import onnx
 import orjson
 import pytest
 from cell import outcome, reason
-from models import classifier, tree, validation
+from models import VALIDATION, classifier, tree, validation
 from office import Office
 
 from infaas.bus.admin import Admin
@@ -136,6 +136,7 @@ def test_bad_input_is_answered_naming_the_field(office):
         "external data": (dict(model=outside.SerializeToString()), "artifact"),
         "nothing to predict by": (dict(model=scores.SerializeToString()), "artifact.outputs"),
         "no onnx": (dict(model=b"hello"), "artifact"),
+        "torch's": (dict(model=VALIDATION), "artifact"),
         "fixed rows": (dict(model=wrong_outputs.SerializeToString()), "artifact.inputs.x.shape"),
         "no npz": (dict(val=b"PK nothing"), "validation_set"),
         "wrong width": (dict(val=validation(width=3)), "validation_set.x.shape"),
@@ -276,11 +277,13 @@ def test_a_broker_that_hangs_while_a_reply_topic_is_looked_up_holds_up_no_step(e
         office = Office(settings)
         leader = registrar(office)
         office.until(lambda: leader.leadership.is_leader, "leadership")
-        office.register("warm", architecture="warm")
-        assert outcome(office.answer("warm")) == "ok"
         office.others.remove(leader)
         command = RegisterModel(
-            architecture="a", application="b", artifact=digest_of(b""), validation_set=digest_of(b"")
+            architecture="a",
+            application="b",
+            artifact=digest_of(b""),
+            validation_set=digest_of(b""),
+            generators=("magic",),
         )
         own_topic = [("correlation-id", b"own"), ("reply-to", b"callers-own"), ("reply-partition", b"0")]
         office.outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=commands.encode(command), headers=own_topic)

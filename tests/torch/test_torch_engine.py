@@ -74,6 +74,18 @@ def test_what_is_no_model_is_refused(tmp_path, name, content):
         engine("torch").load(tmp_path / name, platform="cpu", cores=1)
 
 
+def test_a_program_exported_with_positional_inputs_is_refused_when_it_is_loaded(tmp_path):
+    import torch
+
+    class Module(torch.nn.Module):
+        def forward(self, x):
+            return x + x
+
+    torch.export.save(torch.export.export(Module(), (torch.ones(2, 2),)), tmp_path / "model.pt2")
+    with pytest.raises(BadModel, match=r"inputs by name.*1 positional"):
+        engine("torch").load(tmp_path / "model.pt2", platform="cpu", cores=1)
+
+
 def test_a_device_that_is_not_here_is_refused_and_nothing_falls_back(artifact):
     import torch
 
