@@ -57,9 +57,9 @@ Line = tuple[str, bool | None, str, str]
 """What, whether it is well (None = optional and not there), what was found, what to do."""
 
 
-def _row(table: Listing, what: str, well: bool | None, found: str, todo: str) -> bool:
+def _row(table: Listing, what: str, well: bool | None, finding: str, todo: str) -> bool:
     mark = Text("ok", "green") if well else Text("-", "dim") if well is None else Text("wrong", "red")
-    table.add(what, mark, found, "" if well else todo)
+    table.add(what, mark, finding, "" if well else todo)
     return well is False
 
 
@@ -76,11 +76,11 @@ def _machine() -> list[Line]:
 def _libraries() -> list[Line]:
     lines = [_engine(point.name) for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)]
     if all(_installed(package) for package in ("onnxruntime", "onnxruntime-gpu")):
-        found, advice = (
+        finding, advice = (
             "both the CPU and the GPU package",
             "pip uninstall onnxruntime onnxruntime-gpu, then install one extra: cpu or cuda",
         )
-        lines.append(("ONNX Runtime", False, found, advice))
+        lines.append(("ONNX Runtime", False, finding, advice))
     for name, module in PARTS.items():
         installed = present(module)
         lines.append(

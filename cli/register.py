@@ -132,25 +132,35 @@ def watch(settings: BusSettings, registered: list[Registered], *, timeout: float
     )  # fmt: skip
     last: list[Variant] = []
     with bar:
-        tasks = {one.architecture: bar.add_task(f"{one.architecture}: waiting", total=None) for one in registered}
-        for one in registered:
-            mine: tuple[Variant, ...] = ()
-            for now in follow(settings, one.architecture, one.version, timeout=timeout):
-                mine = now.variants
-                _show(bar, tasks[one.architecture], one.architecture, now.architecture.state, mine, now.measured)
-            last += mine
+        tasks = {
+            registration.architecture: bar.add_task(f"{registration.architecture}: waiting", total=None)
+            for registration in registered
+        }
+        for registration in registered:
+            variants: tuple[Variant, ...] = ()
+            for now in follow(settings, registration.architecture, registration.version, timeout=timeout):
+                variants = now.variants
+                _show(
+                    bar,
+                    tasks[registration.architecture],
+                    registration.architecture,
+                    now.architecture.state,
+                    variants,
+                    now.measured,
+                )
+            last += variants
     return last
 
 
 def _show(bar: Progress, task: TaskID, name: str, state: str, variants: tuple[Variant, ...], measured: object) -> None:
     done = sum(v.state not in OPEN for v in variants)
     at_work = [v.variant.rpartition(".")[2] for v in variants if v.state == "building"]
-    said = f"measuring {', '.join(at_work)}" if at_work and state == "building" else state
+    activity = f"measuring {', '.join(at_work)}" if at_work and state == "building" else state
     assert isinstance(measured, dict)
     points = sum(len(measured.get(v.variant, ())) for v in variants if v.state == "building")
     bar.update(
         task,
         completed=done,
         total=len(variants) or None,
-        description=f"{name}: {said}" + (f", {points} points" if points else ""),
+        description=f"{name}: {activity}" + (f", {points} points" if points else ""),
     )

@@ -195,11 +195,11 @@ class Stack:
             pass
         return self.table.view()
 
-    def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> int:
+    def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Sends a signal to a service; returns its process id (0 = it did not run)."""
         pid = self.services[name].pid
         if pid:
-            os.kill(pid, how)
+            os.kill(pid, number)
         return pid
 
     def stop(self) -> None:
@@ -219,10 +219,10 @@ class Stack:
 
     def _plan(self) -> dict[str, tuple[str, dict[str, str]]]:
         """Modules and environment by name."""
-        there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        machine_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         shape = self.shape
-        cores = shape.cores or max(1, there // max(1, shape.workers))
-        shared = cores * (shape.workers + shape.max_workers) > there
+        cores = shape.cores or max(1, machine_cores // max(1, shape.workers))
+        shared = cores * (shape.workers + shape.max_workers) > machine_cores
         builds = shape.builds or (1 if shared else 0)
         plan: dict[str, tuple[str, dict[str, str]]] = {
             "registrar": ("infaas.registrar", {}),
@@ -246,7 +246,7 @@ class Stack:
                 {
                     "INFAAS_WORKER_NAME": f"worker-{n + 1}",
                     "INFAAS_WORKER_CORES": str(cores),
-                    "INFAAS_WORKER_FIRST_CORE": str((n if shared else n * cores) % there),
+                    "INFAAS_WORKER_FIRST_CORE": str((n if shared else n * cores) % machine_cores),
                     "INFAAS_WORKER_MACHINE_TYPE": f"local-{cores}",
                     "INFAAS_WORKER_PRICE_PER_HOUR": str(CORE_PRICE_PER_HOUR * cores),
                 },
@@ -273,13 +273,13 @@ class Stack:
         workers = {name for name in self.services if name.startswith("worker-")}
         while True:
             view = self.view()
-            there = {n for n, w in view.live_workers.items() if w.boot_id != before.get(n)}
+            ready = {n for n, w in view.live_workers.items() if w.boot_id != before.get(n)}
             leaders = {
                 key.removeprefix("leader/")
                 for key, r in view.kinds.get("leader", {}).items()
                 if _claimed_since(r, begun_ms)
             }
-            missing = sorted(workers - there) + sorted({"scaler", "registrar"} - leaders)
+            missing = sorted(workers - ready) + sorted({"scaler", "registrar"} - leaders)
             if not missing:
                 return
             self.step()

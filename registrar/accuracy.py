@@ -63,15 +63,15 @@ def accuracy(predicted: Array, labels: Array) -> float:
 
 
 def _labels(contract: Contract, outputs: Mapping[str, Any]) -> Array:
-    found = [np.asarray(outputs[spec.name]) for spec in contract.outputs if spec.name in outputs]
-    for array in found:
+    arrays = [np.asarray(outputs[spec.name]) for spec in contract.outputs if spec.name in outputs]
+    for array in arrays:
         if array.dtype.kind in "iu" and (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
             return array.reshape(len(array))
-    for array in found:
+    for array in arrays:
         if array.dtype.kind == "f" and array.ndim == 2:
             return np.asarray(array.argmax(axis=1))
     raise BadModel(
         "artifact.outputs",
         PREDICTION,
-        [f"{array.dtype}{list(array.shape)}" for array in found],
+        [f"{array.dtype}{list(array.shape)}" for array in arrays],
     )

@@ -82,25 +82,25 @@ class Build:
         _sweep(builds)
         with tempfile.TemporaryDirectory(prefix=f"{FOLDER}{os.getpid()}-", dir=builds) as folder:
             artifact, sample = Path(folder) / "artifact", Path(folder) / "sample.npz"
-            found = self._generate(source, validation, artifact, sample)
-            if "not_applicable" in found:
+            result = self._generate(source, validation, artifact, sample)
+            if "not_applicable" in result:
                 self._finish(
                     Built(
                         variant=self._variant.variant,
                         worker=self._worker,
                         outcome="not_applicable",
-                        reason=found["not_applicable"],
+                        reason=result["not_applicable"],
                     )
                 )
                 return
-            if "no_room" in found:
+            if "no_room" in result:
                 raise no_room(builds, f"the build of {self._variant.variant}")
-            if "failed" in found:
-                self._say(Failed(reason=found["failed"]))
+            if "failed" in result:
+                self._say(Failed(reason=result["failed"]))
                 return
             names = [spec.name for spec in self._variant.contract.inputs]
             with np.load(sample, allow_pickle=False) as rows:
-                self._measure(artifact, {name: rows[f"arr_{i}"] for i, name in enumerate(names)}, found)
+                self._measure(artifact, {name: rows[f"arr_{i}"] for i, name in enumerate(names)}, result)
 
     def _generate(self, source: Path, validation: Path, artifact: Path, sample: Path) -> dict[str, Any]:
         recipe = self._variant.recipe
@@ -132,10 +132,10 @@ class Build:
             last = (words.splitlines() or ["nothing said"])[-1]
             ended = f"the generator ended with status {process.returncode}: {last}"
             return {"failed": told(ended, LIMIT) if lacks_memory(words) else ended}
-        found: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
-        return found
+        result: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
+        return result
 
-    def _measure(self, artifact: Path, rows: Mapping[str, Array], found: Mapping[str, Any]) -> None:
+    def _measure(self, artifact: Path, rows: Mapping[str, Array], result: Mapping[str, Any]) -> None:
         variant, recipe = self._variant, self._variant.recipe
         loaded = engine(recipe.engine)
         loaded.load(artifact, platform=recipe.platform, cores=recipe.cores)  # imports the engine's library, too
@@ -145,7 +145,7 @@ class Build:
         loaded.run({spec.name: rows[spec.name][:1] for spec in variant.contract.inputs})
         load_ms = (time.perf_counter() - start) * 1000.0
         # Where another's input would change an answer, each query runs by itself: no other batch is measured, so none is formed.
-        max_batch = 1 if found["changed_by"] else recipe.max_batch
+        max_batch = 1 if result["changed_by"] else recipe.max_batch
         for point in measure(loaded, variant.contract, rows, max_batch=max_batch, done=self._done):
             self._say(Measured(point=point))
             if self._inbox.closed:
@@ -160,11 +160,11 @@ class Build:
             size_bytes=len(content),
             load_ms=load_ms,
             peak_memory_bytes=peak,
-            accuracy=found["accuracy"],
-            agreement=found["agreement"],
-            batch_invariant=not found["changed_by"],
-            reason=f"one query at a time: {found['changed_by']} beside it change its answer"
-            if found["changed_by"]
+            accuracy=result["accuracy"],
+            agreement=result["agreement"],
+            batch_invariant=not result["changed_by"],
+            reason=f"one query at a time: {result['changed_by']} beside it change its answer"
+            if result["changed_by"]
             else "",
         )
         self._finish(built)

@@ -37,12 +37,12 @@ class Checking:
             "memory_bytes": own.check_memory_bytes,
             "cpu_s": own.check_s,
         }
-        self._said: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
-        with tempfile.TemporaryFile() as asked:
-            asked.write(orjson.dumps(order) + b"\n")
-            asked.seek(0)
+        self._answers: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `end`
+        with tempfile.TemporaryFile() as stdin:
+            stdin.write(orjson.dumps(order) + b"\n")
+            stdin.seek(0)
             # Each thread of a linear algebra library reserves address space, which is limited.
-            self._process = spawn(MODULE, stdin=asked, stdout=self._said, stderr=subprocess.DEVNULL, threads=1)
+            self._process = spawn(MODULE, stdin=stdin, stdout=self._answers, stderr=subprocess.DEVNULL, threads=1)
 
     def result(self) -> Contract | None:
         """The contract; None while the check is under way.
@@ -54,22 +54,22 @@ class Checking:
         status = self._process.poll()
         if status is None and time.monotonic() < self._deadline:
             return None
-        self._said.seek(0)
-        lines = self._said.read().splitlines()
+        self._answers.seek(0)
+        lines = self._answers.read().splitlines()
         self.end()
         if status != 0 or not lines:
             ended = "no end in time" if status is None else f"an end with status {status}"
             raise BadModel("artifact", f"a model that can be checked within {self._limits}", ended)
-        found = orjson.loads(lines[-1])
-        if "error" in found:
-            raise BadModel(found["error"]["field"], found["error"]["expected"], found["error"]["found"])
-        if "missing" in found:
-            raise MissingDependency(found["missing"])
-        return Contract.model_validate(found["contract"])
+        answer = orjson.loads(lines[-1])
+        if "error" in answer:
+            raise BadModel(answer["error"]["field"], answer["error"]["expected"], answer["error"]["found"])
+        if "missing" in answer:
+            raise MissingDependency(answer["missing"])
+        return Contract.model_validate(answer["contract"])
 
     def end(self) -> None:
         """Ends the process if it still runs."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
-        self._said.close()
+        self._answers.close()

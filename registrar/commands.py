@@ -17,19 +17,22 @@ CONTRACT_BYTES = 512 * 1024
 
 def already(view: View, command: RegisterModel) -> Architecture | None:
     """The architecture, if just this is registered: a command may come twice."""
-    found = view.architectures.get(command.architecture)
-    if found is None or found.state in ("failed", "retired"):
+    present = view.architectures.get(command.architecture)
+    if present is None or present.state in ("failed", "retired"):
         return None
-    asked = (command.application, command.artifact, command.validation_set, command.labels, command.max_batch)
-    there = (
-        found.application,
-        found.source_digest,
-        found.contract.validation_digest,
-        found.contract.labels,
-        found.max_batch,
+    wanted = (command.application, command.artifact, command.validation_set, command.labels, command.max_batch)
+    registered = (
+        present.application,
+        present.source_digest,
+        present.contract.validation_digest,
+        present.contract.labels,
+        present.max_batch,
     )
-    same_plan = (found.generators, found.cores) == (command.generators, check_plan(command.generators, command.cores))
-    return found if asked == there and same_plan else None
+    same_plan = (present.generators, present.cores) == (
+        command.generators,
+        check_plan(command.generators, command.cores),
+    )
+    return present if wanted == registered and same_plan else None
 
 
 def check(view: View, command: RegisterModel) -> None:
@@ -116,11 +119,11 @@ def retire(view: View, command: UnregisterModel) -> Architecture:
     Raises:
         BadInput: if there is no such architecture.
     """
-    found = view.architectures.get(command.architecture)
-    if found is None:
+    present = view.architectures.get(command.architecture)
+    if present is None:
         known = ", ".join(sorted(view.architectures)) or "none"
         raise BadInput("architecture", f"one that is registered ({known})", command.architecture)
-    return found.model_copy(update={"state": "retired"})
+    return present.model_copy(update={"state": "retired"})
 
 
 def _in_force(view: View, architecture: Architecture) -> bool:

@@ -16,14 +16,14 @@ def dominated(variants: Iterable[Variant]) -> dict[str, str]:
     A variant is kept unless another is at least as good in accuracy, latency of every batch, memory, load time and price, and
     is better in one of them; of two that are equal in all, the first by name is kept.
     """
-    found = sorted((v for v in variants if v.profile is not None), key=lambda v: v.variant)
+    measured = sorted((v for v in variants if v.profile is not None), key=lambda v: v.variant)
     out: dict[str, str] = {}
-    for one in found:
-        for other in found:
-            if other.variant == one.variant or other.variant in out or not _alike(one, other):
+    for variant in measured:
+        for other in measured:
+            if other.variant == variant.variant or other.variant in out or not _alike(variant, other):
                 continue
-            if _no_worse(other, one) and (not _no_worse(one, other) or other.variant < one.variant):
-                out[one.variant] = other.variant
+            if _no_worse(other, variant) and (not _no_worse(variant, other) or other.variant < variant.variant):
+                out[variant.variant] = other.variant
                 break
     return {name: _served(by, out) for name, by in out.items()}
 
@@ -35,17 +35,17 @@ def _served(by: str, out: Mapping[str, str]) -> str:
     return by
 
 
-def _alike(one: Variant, other: Variant) -> bool:
-    mine, theirs = one.recipe, other.recipe
-    return (one.architecture, mine.platform, mine.cores) == (other.architecture, theirs.platform, theirs.cores)
+def _alike(variant: Variant, other: Variant) -> bool:
+    mine, theirs = variant.recipe, other.recipe
+    return (variant.architecture, mine.platform, mine.cores) == (other.architecture, theirs.platform, theirs.cores)
 
 
-def _no_worse(one: Variant, other: Variant) -> bool:
-    mine, theirs = one.profile, other.profile
+def _no_worse(variant: Variant, other: Variant) -> bool:
+    mine, theirs = variant.profile, other.profile
     assert mine is not None
     assert theirs is not None
     batches = {p.batch for p in mine.points} | {p.batch for p in theirs.points}
     pairs = [(mine.latency_ms(b), theirs.latency_ms(b)) for b in batches]
     pairs += [(mine.peak_memory_bytes, theirs.peak_memory_bytes), (mine.load_ms, theirs.load_ms + EQUAL_LOAD_MS)]
-    pairs += [(one.cost_per_hour or 0.0, other.cost_per_hour or 0.0)]
+    pairs += [(variant.cost_per_hour or 0.0, other.cost_per_hour or 0.0)]
     return mine.accuracy >= theirs.accuracy and all(a <= b * (1 + EQUAL) for a, b in pairs)

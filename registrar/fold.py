@@ -49,8 +49,8 @@ def fold(view: View, *, topic_gone: Callable[[str], bool], stalled: AbstractSet[
         out += [_retired(v) for v in old if v.state in OPEN and architecture.state != "retired"]
         match architecture.state:
             case "accepted":
-                there = {v.variant for v in now}
-                missing = [v for v in plan(architecture) if v.variant not in there]
+                existing = {v.variant for v in now}
+                missing = [v for v in plan(architecture) if v.variant not in existing]
                 out += missing or [architecture.model_copy(update={"state": "building"})]
             case "building":
                 out += _build(view, architecture, now, stalled)
@@ -91,7 +91,7 @@ def _build(
 def _progress(view: View, variants: list[Variant], stalled: AbstractSet[str]) -> list[Architecture | Variant]:
     """Variants under way that are further than their record says."""
     open_ = [v for v in variants if v.state in OPEN]
-    return [after for one in open_ if (after := _folded(view, one, stalled)) != one]
+    return [after for variant in open_ if (after := _folded(view, variant, stalled)) != variant]
 
 
 def _can_be_built(view: View, variant: Variant) -> bool:
@@ -189,13 +189,13 @@ def _settle(view: View, variants: list[Variant]) -> list[Architecture | Variant]
     served = [v for v in variants if v.state in SERVABLE]
     worse = dominated(served)
     out: list[Architecture | Variant] = []
-    for one in served:
-        state = "dominated" if one.variant in worse else "ready"
-        if one.state != state:
-            built = view.built.get(one.variant)
-            by = worse.get(one.variant)
+    for variant in served:
+        state = "dominated" if variant.variant in worse else "ready"
+        if variant.state != state:
+            built = view.built.get(variant.variant)
+            by = worse.get(variant.variant)
             reason = f"{by} is no worse in anything" if by else built.reason if built else ""
-            out.append(one.model_copy(update={"state": state, "reason": reason}))
+            out.append(variant.model_copy(update={"state": state, "reason": reason}))
     return out
 
 

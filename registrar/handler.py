@@ -93,7 +93,7 @@ class Handler:
         self._default = ReplyAddress(settings.names.of(REPLIES))
         self._lane = Lane("reply addresses", deadline_s=ADDRESS_S)
         self._epoch = -1
-        self._one: _InHand | None = None
+        self._in_hand: _InHand | None = None
 
     def step(self, view: View, epoch: int) -> None:
         """Goes on with the command in hand, or takes the next; never waits.
@@ -104,46 +104,46 @@ class Handler:
 
         Raises:
             RetryableError: this step is given up, the command is not.
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         self._epoch = epoch
         self._lane.step(epoch)
         self._commands.start()
-        if self._one is None:
+        if self._in_hand is None:
             pending = self._commands.take()
             if pending is None:
                 return
-            self._one = _InHand(pending)
-        one = self._one
-        if one.reply is None:
+            self._in_hand = _InHand(pending)
+        work = self._in_hand
+        if work.reply is None:
             try:
-                one.reply = self._answer(one, view)
+                work.reply = self._answer(work, view)
             except (RetryableError, ProducerFatal, Fenced):
                 raise  # no fault of the command's: it is met again, by us or by another
             except InfaasError as error:
                 log.info("command refused", extra={"code": error.code, "error": str(error)})
-                one.end()
-                one.reply = refusal_of(one.pending.record, one.address or self._default, error)
+                work.end()
+                work.reply = refusal_of(work.pending.record, work.address or self._default, error)
             except Exception as error:  # a command's failure is that command's
                 log.exception("command failed")
-                one.end()
-                one.reply = self._failed(one, error)
-        if one.reply is not None:
-            self._send(one, one.reply)
+                work.end()
+                work.reply = self._failed(work, error)
+        if work.reply is not None:
+            self._send(work, work.reply)
 
-    def _failed(self, one: _InHand, error: Exception) -> Reply:
+    def _failed(self, work: _InHand, error: Exception) -> Reply:
         """What nobody has foreseen: kept with its cause, and said to the caller."""
-        self._dead.put(one.pending.record, stage="registration", cause=error)
+        self._dead.put(work.pending.record, stage="registration", cause=error)
         message = f"the registrar could not handle it: {type(error).__name__}: {error}"
         return refusal(
-            one.pending.record, one.address or self._default, outcome="failed", code="internal", message=message
+            work.pending.record, work.address or self._default, outcome="failed", code="internal", message=message
         )
 
     def drop(self) -> None:
         """Begins to leave the group; the command in hand is not committed, and comes again, to us or to another."""
-        if self._one is not None:
-            self._one.end()
-            self._one = None
+        if self._in_hand is not None:
+            self._in_hand.end()
+            self._in_hand = None
         self._commands.stop()
 
     def close(self) -> None:
@@ -152,31 +152,31 @@ class Handler:
         self._commands.close()
         self._lane.close()
 
-    def _answer(self, one: _InHand, view: View) -> Reply | None:
+    def _answer(self, work: _InHand, view: View) -> Reply | None:
         """The reply; None while there is something to wait for."""
-        if one.address is None and one.refused is None:
-            self._look_up(one)
+        if work.address is None and work.refused is None:
+            self._look_up(work)
             return None
         if not self._ledger.seen(view):
             return None
-        if one.refused is not None:
-            raise one.refused
-        assert one.address is not None
-        if one.record is None:
-            record = self._decide(one, view)
+        if work.refused is not None:
+            raise work.refused
+        assert work.address is not None
+        if work.record is None:
+            record = self._decide(work, view)
             if record is None:
                 return None
-            one.record = record
+            work.record = record
             if view.get(record.key) != record:
-                self._ledger.write(record, view=view, failed=one.again)
+                self._ledger.write(record, view=view, failed=work.again)
                 return None
-        return _accepted(one, one.address, one.record)
+        return _accepted(work, work.address, work.record)
 
-    def _look_up(self, one: _InHand) -> None:
+    def _look_up(self, work: _InHand) -> None:
         """Has the reply address checked beside the loop: whether a topic is there, only a broker knows."""
         if self._lane.busy:
             return
-        asked = h.parse_reply_address(one.pending.record.header_map)
+        asked = h.parse_reply_address(work.pending.record.header_map)
 
         def check() -> ReplyAddress | Exception:
             try:
@@ -188,16 +188,16 @@ class Handler:
 
         def checked(result: ReplyAddress | Exception) -> None:
             if isinstance(result, Exception):
-                one.refused = result
+                work.refused = result
             else:
-                one.address = result
+                work.address = result
 
         self._lane.start("reply address", check, checked, epoch=self._epoch)
 
-    def _decide(self, one: _InHand, view: View) -> Architecture | None:
-        if one.command is None:
-            one.command = commands.decode(one.pending.record.value)
-        match one.command:
+    def _decide(self, work: _InHand, view: View) -> Architecture | None:
+        if work.command is None:
+            work.command = commands.decode(work.pending.record.value)
+        match work.command:
             case UnregisterModel() as command:
                 return retire(view, command)
             case RegisterModel() as command:
@@ -205,37 +205,37 @@ class Handler:
                 if known is not None:
                     return known
                 check(view, command)
-                if one.contract is None:
-                    if one.checking is None:
-                        one.checking = Checking(command, repository_url=self._repository_url, own=self._own)
-                    one.contract = one.checking.result()
-                if one.contract is None:
+                if work.contract is None:
+                    if work.checking is None:
+                        work.checking = Checking(command, repository_url=self._repository_url, own=self._own)
+                    work.contract = work.checking.result()
+                if work.contract is None:
                     return None
-                one.replaced = replaced(view, command)
-                return accept(view, command, one.contract)
+                work.replaced = replaced(view, command)
+                return accept(view, command, work.contract)
 
-    def _send(self, one: _InHand, reply: Reply) -> None:
+    def _send(self, work: _InHand, reply: Reply) -> None:
         now = time.monotonic()
-        if now - one.replied_at < REPLY_AGAIN_S:
+        if now - work.replied_at < REPLY_AGAIN_S:
             return
 
         def confirmed() -> None:
-            one.pending.done()
-            if self._one is one:
-                self._one = None
+            work.pending.done()
+            if self._in_hand is work:
+                self._in_hand = None
 
         self._sender.send(reply, confirmed)
-        one.replied_at = now
+        work.replied_at = now
 
 
-def _accepted(one: _InHand, address: ReplyAddress, record: Architecture) -> Reply:
-    came = one.pending.record
+def _accepted(work: _InHand, address: ReplyAddress, record: Architecture) -> Reply:
+    came = work.pending.record
     identity = query_id(came.topic, came.partition, came.offset)
     correlation = h.correlation_id(came.header_map)
     headers = h.headers_of([(h.OUTCOME, "ok"), (h.QUERY_ID, identity), *([correlation] if correlation else [])])
     body: dict[str, object] = {
         "architecture": record.architecture, "version": record.version, "state": record.state
     }  # fmt: skip
-    if one.replaced is not None:
-        body["replaced"] = one.replaced
+    if work.replaced is not None:
+        body["replaced"] = work.replaced
     return Reply(identity, address, orjson.dumps(body), headers)

@@ -81,7 +81,7 @@ class Ledger:
     def _say(self, record: Architecture | Variant, view: View) -> None:
         about = record.architecture if isinstance(record, Architecture) else record.variant
         log.info("decided", extra={"about": about, "state": record.state, "reason": record.reason})
-        said = DecisionRecord(
+        decision = DecisionRecord(
             by="registrar",
             about=about,
             decision=record.state.capitalize(),
@@ -89,4 +89,4 @@ class Ledger:
             view_offset=view.offset,
             at_ms=int(self._outbox.clock.now_ms()),
         )
-        self._outbox.send(self._topic, key=about, value=decisions.encode(said))
+        self._outbox.send(self._topic, key=about, value=decisions.encode(decision))

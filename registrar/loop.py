@@ -59,7 +59,7 @@ class Registrar:
         """One iteration of the loop.
 
         Raises:
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         self._candidate.step(IDLE_S)
         if not self._candidate.leads:

@@ -52,18 +52,23 @@ def plan(architecture: Architecture) -> list[Variant]:
     """The variants to build, in state `planned`, in the order of their names."""
     out = []
     for name in dict.fromkeys(architecture.generators or GENERATORS):
-        how = GENERATORS[name]
+        generator = GENERATORS[name]
         for cores in architecture.cores:
             identity = VariantId(
-                architecture.architecture, architecture.version, how.engine, how.platform, cores, how.precision
+                architecture.architecture,
+                architecture.version,
+                generator.engine,
+                generator.platform,
+                cores,
+                generator.precision,
             )
             recipe = Recipe(
                 source_digest=architecture.source_digest,
                 generator=name,
-                engine=how.engine,
-                platform=how.platform,
+                engine=generator.engine,
+                platform=generator.platform,
                 cores=cores,
-                precision=how.precision,
+                precision=generator.precision,
                 max_batch=architecture.max_batch,
             )
             out.append(
