@@ -190,6 +190,9 @@ class EmbeddedBroker:
 
     def _launch(self, port: int | None, *, detached: bool, more: list[str] | None = None) -> None:
         """Starts it on this port, or, where none is asked for, on one that nobody takes meanwhile."""
+        state = BrokerState.read(self.data_dir)
+        if state is not None:  # before its configuration and its last port are written over
+            raise self._in_use(f", at {state.bootstrap_servers}")
         for attempt in range(PORT_TRIES):
             self.port, controller = self._ports(port)
             self._write_configuration(controller)
@@ -298,16 +301,19 @@ class EmbeddedBroker:
     def _ended(self, status: int, controller_port: int) -> EmbeddedBrokerError:
         """Why it ended at its start."""
         if status == watch.IN_USE:
-            return EmbeddedBrokerError(
-                f"a broker runs in {self.data_dir} already: the folder is in use. `infaas broker status` says where it "
-                "is, `infaas broker stop` stops it"
-            )
+            return self._in_use()
         # Between choosing a port and binding it somebody else may take it.
         for port in (self.port, controller_port):
             reason = obstacle(port)
             if reason is not None:
                 return PortInUse(port, reason)
         return EmbeddedBrokerError(f"Kafka ended at its start (status {status}): {self._last_words()}")
+
+    def _in_use(self, where: str = "") -> EmbeddedBrokerError:
+        return EmbeddedBrokerError(
+            f"a broker runs in {self.data_dir} already{where}: the folder is in use. `infaas broker status` says where it is, "
+            "`infaas broker stop` stops it; --data-dir takes another folder"
+        )
 
     def _last_words(self) -> str:
         """The end of the broker's log and console."""
