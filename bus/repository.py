@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import uuid_utils
+
 from infaas.schemas.errors import ArtifactError, BadInput, PayloadTooLarge, StorageFull
 
 PREFIX = "sha256:"
@@ -74,7 +76,7 @@ class Repository:
         try:
             if not self._fs.exists(path):
                 self._fs.makedirs(self._root, exist_ok=True)
-                part = f"{path}.{os.getpid()}.part"
+                part = f"{path}.{uuid_utils.uuid4().hex}.part"  # as many write the same at once as like
                 try:
                     self._fs.pipe_file(part, content)
                     self._fs.mv(part, path)

@@ -61,6 +61,10 @@ class BusSettings(BaseSettings):
     """Largest value fetched for a claim check: it is held in an instance's memory."""
     payload_url: str | None = None
     """Where values above the limit are put (fsspec URL); None = under the repository."""
+    payload_days: int = Field(default=8, ge=1)
+    """How many days such a value is kept: as long as the query log, from which it may be asked again, and a day for what waits."""
+    payload_fetch_ms: float = Field(default=30_000.0, gt=0)
+    """How long an instance may take to fetch such a value; after that it is taken for hung."""
     kafka: Mapping[str, str] = Field(default_factory=dict)
     """Anything of librdkafka, on all clients: INFAAS_KAFKA__SECURITY_PROTOCOL=SASL_SSL sets `security.protocol`."""
 

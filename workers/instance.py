@@ -54,8 +54,6 @@ CONFIRM_S = 1.0
 """For commits to be confirmed before a record runs alone; then it is tried at the next step."""
 CLOSE_S = 4.0
 SLOW_FACTOR, SLOW_FLOOR_MS = 20.0, 10_000.0
-FETCH_LIMIT_MS = 30_000.0
-"""Of a claim-check fetch."""
 BEGIN_LIMIT_MS = 60_000.0
 """Of the questions asked when partitions are begun."""
 
@@ -247,7 +245,7 @@ class Instance:
         try:
             value = work.record.value
             if CLAIM_CHECK in work.headers:
-                with self._voice.batch(FETCH_LIMIT_MS, self._partitions.furthest(), alone=alone):
+                with self._voice.batch(self._claims.fetch_limit_ms, self._partitions.furthest(), alone=alone):
                     value = self._claims.get(value, work.headers)
             work.decode(value, self._contract)
         except Exception as error:  # noqa: BLE001 - it is this record's failure, whatever it is
