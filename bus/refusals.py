@@ -54,7 +54,7 @@ def refusal(
         ]
     )
     value = oip.encode_error(code, message, suggestion=suggestion, field=field)
-    return Reply(identity, address, value, headers)
+    return Reply(identity, address, value, headers, key=record.key)
 
 
 def refusal_of(record: Record, address: ReplyAddress, error: InfaasError) -> Reply:

@@ -59,10 +59,17 @@ class Reply:
     address: ReplyAddress
     value: bytes
     headers: HeaderList
+    key: bytes | None = None
+    """The caller's, which may be empty; None = there was none, and the query id stands for it."""
     deadline_ms: float = math.inf
     """When it should be there, epoch ms on the broker's clock: sent again later than that, it says that it is late."""
     until_ms: float = math.inf
     """When nobody wants it any more; infinite = five minutes after it was first sent."""
+
+    @property
+    def record_key(self) -> bytes:
+        """The key of its record, from which the partition follows where none was asked for."""
+        return self.query_id.encode() if self.key is None else self.key
 
     @property
     def true_until_ms(self) -> float:
@@ -206,7 +213,7 @@ class ReplySender:
         try:
             self._outbox.send(
                 sending.topic,
-                key=reply.query_id,
+                key=reply.record_key,
                 value=reply.value,
                 headers=reply.headers,
                 partition=sending.partition,
@@ -264,7 +271,7 @@ class ReplySender:
 
     def _bury(self, sending: _Sending, error: InfaasError) -> None:
         self._dead.put_raw(
-            key=sending.reply.query_id.encode(),
+            key=sending.reply.record_key,
             value=sending.reply.value,
             headers=sending.reply.headers,
             where=(sending.topic, -1, -1),

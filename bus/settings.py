@@ -113,6 +113,7 @@ class BusSettings(BaseSettings):
             **self.common(client_id),
             "enable.idempotence": True,  # retries neither double nor reorder
             "acks": "all",
+            "partitioner": "murmur2_random",  # Java's: who joins by key finds like keys in like partitions
             "linger.ms": 0,  # 5 ms, the default, is paid on every leg
             # One request in flight makes linger 0 batch by itself: what gathers meanwhile goes in the next request.
             "max.in.flight.requests.per.connection": 1,

@@ -116,6 +116,7 @@ class Client:
         outputs: tuple[str, ...] = (),
         binary: bool = True,
         timeout: float | None = None,
+        key: str | bytes | None = None,
         headers: Mapping[str, str | bytes] | None = None,
         raise_for_outcome: bool = True,
     ) -> Future[Reply]:
@@ -138,6 +139,7 @@ class Client:
             outputs: names wanted; empty = all.
             binary: tensors as bytes (quick) or as JSON (readable).
             timeout: s to wait for the answer; None = the objective and half a minute.
+            key: of the record, and of the reply's, such as a stream's key; None = there is none.
             headers: more record headers, such as `traceparent`.
             raise_for_outcome: let the future raise what is not `ok`; else look at `reply.outcome`.
 
@@ -166,10 +168,13 @@ class Client:
         h.parse_objective(dict(asked))  # what the router would refuse is refused here
         arrays = {key: np.asarray(array) for key, array in inputs.items()}
         value, length = oip.encode_request(InferRequest(arrays, id=id, outputs=outputs, binary=binary))
-        value, claim = self._claims.put(value)
+        key_bytes = key.encode() if isinstance(key, str) else key
+        value, claim = self._claims.put(value, beside=key_bytes)
         more: HeaderList = h.headers_of([(h.CONTENT_LENGTH, length), *(headers or {}).items()])
         wait = timeout if timeout is not None else _patience(objective)
-        found = self._exchange.ask(self._queries, value=value, headers=[*asked, *claim, *more], timeout=wait)
+        found = self._exchange.ask(
+            self._queries, value=value, key=key_bytes, headers=[*asked, *claim, *more], timeout=wait
+        )
         return _then(found, self._claims, raise_for_outcome=raise_for_outcome)
 
     def register(

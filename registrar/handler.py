@@ -238,4 +238,4 @@ def _accepted(work: _InHand, address: ReplyAddress, record: Architecture) -> Rep
     }  # fmt: skip
     if work.replaced is not None:
         body["replaced"] = work.replaced
-    return Reply(identity, address, orjson.dumps(body), headers)
+    return Reply(identity, address, orjson.dumps(body), headers, key=came.key)

@@ -97,7 +97,7 @@ class Deliveries:
         try:
             self._outbox.send(
                 topic,
-                key=incoming.travel.query_id,
+                key=incoming.record.key,
                 value=incoming.record.value,
                 headers=_headers(incoming, decision),
                 partition=partition,

@@ -36,19 +36,19 @@ QUERIES = Topic(
     {"message.timestamp.type": "LogAppendTime", "retention.ms": str(7 * DAY_MS)}, payload="in",
 )  # fmt: skip
 RETURNS = Topic(
-    "returns", 4, "query id", "a query that nobody can run where it was sent, with what travelled", "scaler", "routers",
+    "returns", 4, "the caller's", "a query that nobody can run where it was sent, with what travelled", "scaler", "routers",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, payload="out",
 )  # fmt: skip
 WORK = Topic(
-    "work", 4, "query id", "the query's bytes, untouched", "routers", "the variant's instances",
+    "work", 4, "the caller's", "the query's bytes, untouched", "routers", "the variant's instances",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, per_variant=True, payload="out",
 )  # fmt: skip
 OFFLINE = Topic(
-    "offline", 4, "query id", "the query's bytes, untouched", "routers", "the variant's instances, when idle",
+    "offline", 4, "the caller's", "the query's bytes, untouched", "routers", "the variant's instances, when idle",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": "-1"}, per_variant=True, payload="out",
 )  # fmt: skip
 REPLIES = Topic(
-    "replies", 64, "query id", "Open Inference Protocol v2 response or {\"error\": ...}", "workers, routers, scaler", "callers",
+    "replies", 64, "the caller's, else the query id", "Open Inference Protocol v2 response or {\"error\": ...}", "workers, routers, scaler", "callers",
     {"message.timestamp.type": "LogAppendTime", "retention.ms": str(DAY_MS)}, payload="out",
 )  # fmt: skip
 REGISTRATIONS = Topic(

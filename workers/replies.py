@@ -53,7 +53,7 @@ class Replies:
         """
         response = InferResponse(self._variant.variant, outputs, id=request.id)
         value, length = oip.encode_response(response, binary=request.binary)
-        value, claim = self._claims.put(value)
+        value, claim = self._claims.put(value, beside=work.record.key)
         met = ran.done_ms <= work.travel.deadline_ms and not work.travel.mark
         more: list[tuple[str, object]] = [
             (h.BATCH_SIZE, ran.batch_size),
@@ -100,7 +100,13 @@ class Replies:
         )
         travel = work.travel
         return Reply(
-            travel.query_id, travel.reply, value, out, deadline_ms=travel.deadline_ms, until_ms=travel.drop_after_ms
+            travel.query_id,
+            travel.reply,
+            value,
+            out,
+            key=work.record.key,
+            deadline_ms=travel.deadline_ms,
+            until_ms=travel.drop_after_ms,
         )
 
     def _cost(self, travel: Travel) -> float:
