@@ -3,7 +3,7 @@
 Callbacks run in whoever calls `poll` or `flush`, after the client's own poll has returned, one after the other and never one
 inside another. So a callback may send: where the local queue is full, `send` waits for room, and what is reported meanwhile
 is told later. What has to be tried again is put off with `later`, which counts as pending: an intake that pauses on `pending`
-so bounds it. Not thread-safe but for `send` and `learn`.
+so bounds it. Many threads may `send` and `learn`; all else is for one of them.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
+from typing import Any
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from infaas.bus.clock import BrokerClock
 from infaas.bus.errors import translate
 from infaas.bus.settings import BusSettings
+from infaas.bus.unconfirmed import Unconfirmed
 from infaas.schemas.errors import DeliveryFailed, InfaasError, ProducerFatal, QueueFull
 from infaas.schemas.headers import HeaderList
 
@@ -31,7 +33,6 @@ FULL_S = 0.01
 STALL_S = 0.5
 """Nothing confirmed for so long: the broker is away, or as good as."""
 LOOK_EVERY_S = 0.1
-DECAY = 0.98
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,8 @@ class Outbox:
         self._telling = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = count()
-        self._unconfirmed = 0
-        self._stale_ms: dict[int, float] = {}  # by number
-        self._silent_since_s: float | None = None  # something is to be confirmed, and since then nothing was
-        self._delivery_s = self._next_look_s = 0.0
+        self._unconfirmed = Unconfirmed()
+        self._next_look_s = 0.0
         self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
 
     def send(
@@ -93,49 +92,51 @@ class Outbox:
         """
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
-        sent_s, number = self.clock.monotonic(), next(self._sequence)
+        sent_s = self.clock.monotonic()
+        number = self._unconfirmed.begin(sent_s, stale_ms)
 
         def report(error: KafkaError | None, message: Message) -> None:
-            self._stale_ms.pop(number, None)
-            self._report(sent_s, error, message, on_done)
+            self._report(number, sent_s, error, message, on_done)
 
-        while True:
-            try:
-                self._producer.produce(
-                    topic,
-                    value=value,
-                    key=key,
-                    headers=[*headers] if headers else None,
-                    partition=ANY_PARTITION if partition is None else partition,
-                    on_delivery=report,
-                )
-            except BufferError:
+        place = ANY_PARTITION if partition is None else partition
+        copied = [*headers] if headers else None
+        try:
+            while not self._produce(topic, value=value, key=key, headers=copied, partition=place, on_delivery=report):
                 if not wait:
-                    raise QueueFull(f"producing to {topic}: the local queue is full") from None
-            except KafkaException as error:
-                raise translate(error, f"producing to {topic}") from error
-            else:
-                self._unconfirmed += 1
-                if self._silent_since_s is None:
-                    self._silent_since_s = sent_s
-                if not math.isinf(stale_ms):
-                    self._stale_ms[number] = stale_ms
-                return
-            self._producer.poll(FULL_S)
-            if self._fatal is not None:
-                raise ProducerFatal(self._fatal)
+                    raise QueueFull(f"producing to {topic}: the local queue is full")
+                self._producer.poll(FULL_S)
+                if self._fatal is not None:
+                    raise ProducerFatal(self._fatal)
+        except BaseException:
+            self._unconfirmed.withdraw(number, sent_s)
+            raise
+
+    def _produce(self, topic: str, **record: Any) -> bool:
+        """Queues a record; False if there is no room."""
+        try:
+            self._producer.produce(topic, **record)
+        except BufferError:
+            return False
+        except KafkaException as error:
+            raise translate(error, f"producing to {topic}") from error
+        return True
 
     def _report(
-        self, sent_s: float, error: KafkaError | None, message: Message, on_done: Callable[[Delivery], None] | None
+        self,
+        number: int,
+        sent_s: float,
+        error: KafkaError | None,
+        message: Message,
+        on_done: Callable[[Delivery], None] | None,
     ) -> None:
         kind, stamp = message.timestamp()
-        self._unconfirmed -= 1
+        now_s = self.clock.monotonic()
         if error is None:
-            now_s = self.clock.monotonic()
-            self._delivery_s = max(now_s - sent_s, DECAY * self._delivery_s)
-            self._silent_since_s = now_s if self._unconfirmed else None
+            self._unconfirmed.confirm(number, sent_s, now_s)
+        else:
+            self._unconfirmed.fail(number)
         if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
-            self.clock.observe(sent_s, self.clock.monotonic(), float(stamp))
+            self.clock.observe(sent_s, now_s, float(stamp))
         ours = None if error is None else translate(error)
         if isinstance(ours, ProducerFatal):
             self._fatal = str(ours)
@@ -153,19 +154,15 @@ class Outbox:
     @property
     def delivery_ms(self) -> float:
         """How long a record sent now may take to be in its topic: as the slowest of late, or as long as nothing is confirmed."""
-        return max(self._delivery_s, self._silent_s) * 1000.0
-
-    @property
-    def _silent_s(self) -> float:
-        return 0.0 if self._silent_since_s is None else self.clock.monotonic() - self._silent_since_s
+        return self._unconfirmed.delivery_s(self.clock.monotonic()) * 1000.0
 
     def _take_back(self) -> None:
         """Of a broker that is away: what would be stale when it is there again."""
         now_s = self.clock.monotonic()
-        if not self._stale_ms or now_s < self._next_look_s:
+        if now_s < self._next_look_s or self._unconfirmed.silent_s(now_s) <= STALL_S:
             return
         self._next_look_s = now_s + LOOK_EVERY_S
-        if self._silent_s > STALL_S and min(self._stale_ms.values()) < self.clock.now_ms():
+        if self._unconfirmed.any_stale(self.clock.now_ms()):
             self._producer.purge(in_queue=True, in_flight=False, blocking=False)
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
@@ -184,8 +181,8 @@ class Outbox:
             now = time.monotonic()
             while self._later and self._later[0][0] <= now:
                 heappop(self._later)[2]()
-            if not self._unconfirmed and not self._later:
-                self._silent_since_s = None  # what was not confirmed is given up
+            if not self._later:
+                self._unconfirmed.rest()
         finally:
             self._telling = False
 
@@ -264,6 +261,11 @@ class Outbox:
                 return self.pending
             if not len(self._producer):
                 self._serve(self._idle_s(left))
+
+    @property
+    def unconfirmed(self) -> int:
+        """Records whose report has not come yet."""
+        return len(self._unconfirmed)
 
     @property
     def pending(self) -> int:

@@ -1,6 +1,8 @@
 """The outbox: waits for room, calls back one at a time, and puts off what has to go again."""
 
 import random
+import sys
+import threading
 import time
 
 import pytest
@@ -138,3 +140,45 @@ def test_many_chains_of_records_each_confirmed_once_and_in_order(settings, outbo
     assert outbox.flush(60) == 0
     assert confirmed == {chain: list(range(21)) for chain in range(chains)}
     assert len(set(values(settings, topic, 21 * chains))) == 21 * chains
+
+
+def test_what_is_unconfirmed_is_exact_while_many_threads_send(settings, topic):
+    """A report may come before its sender goes on: then one thread counted down what another had not counted yet."""
+    outbox, counts, confirmed, wrong = Outbox(settings, client_id="t"), [], [], []
+    threads, each = 8, 1500
+
+    def told(delivery):
+        confirmed.append(delivery.error)
+        counts.append(outbox.unconfirmed)
+
+    def send():
+        try:
+            for _ in range(each):
+                outbox.send(topic, value=b"v", partition=0, on_done=told)
+            for _ in range(50):
+                with pytest.raises(UnknownTopic):
+                    outbox.send(topic, value=b"v", partition=7)
+        except BaseException as error:  # noqa: BLE001 - told in the test's own thread
+            wrong.append(error)
+
+    outbox.learn(topic)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        senders = [threading.Thread(target=send) for _ in range(threads)]
+        for sender in senders:
+            sender.start()
+        poll_until(outbox, lambda: len(confirmed) == threads * each or wrong)
+        for sender in senders:
+            sender.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert wrong == []
+    assert set(confirmed) == {None}
+    assert min(counts) >= 0
+    assert outbox.unconfirmed == 0
+    outbox.poll(0)
+    first = outbox.delivery_ms
+    time.sleep(0.2)  # nothing is to be confirmed, so nothing is late, however long it takes
+    assert outbox.delivery_ms == first
+    outbox.close()
