@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from infaas.bus.errors import translate
+from infaas.bus.errors import translate, translated
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit
 from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
@@ -78,11 +78,9 @@ class Admin:
         """Makes plain topics by full name, for callers who bring their own; those that are there are left."""
         there = self._list()
         new = [NewTopic(name, count, -1) for name, count in partitions.items() if name not in there]
-        for name, future in (self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).items():
-            try:
+        with translated(f"making {sorted(partitions)}"):
+            for future in (self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).values():
                 future.result()
-            except KafkaException as error:
-                raise translate(error, f"making {name}") from error
         self._until(lambda: set(partitions) <= set(self._list()), f"{sorted(partitions)} to be there")
 
     def _ensure(self, wanted: Mapping[str, Topic]) -> list[str]:
@@ -92,11 +90,8 @@ class Admin:
             return []
         new = [NewTopic(name, topic.partitions, -1, config=self._config(topic)) for name, topic in missing.items()]
         for name, future in self._admin.create_topics(new, request_timeout=TIMEOUT_S).items():
-            try:
+            with translated(f"making {name}", harmless=KafkaError.TOPIC_ALREADY_EXISTS):
                 future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                    raise translate(error, f"making {name}") from error
         self._until(lambda: set(missing) <= set(self._list()), f"{sorted(missing)} to be there")
         return sorted(missing)
 
@@ -118,15 +113,22 @@ class Admin:
             for name in present
             if there[name] < wanted[name].partitions
         ]
-        resources = [ConfigResource(ResourceType.TOPIC, name) for name in present]
-        for resource, future in (
-            self._admin.describe_configs(resources, request_timeout=TIMEOUT_S).items() if resources else ()
-        ):
-            found = {key: entry.value for key, entry in future.result().items()}
-            for key, value in self._config(wanted[resource.name]).items():
-                if found.get(key) != value:
-                    wrong.append(f"{resource.name}: {key} is {found.get(key)}, {value} wanted")
+        for name, settings in self._settings_of(present).items():
+            for key, value in self._config(wanted[name]).items():
+                if settings.get(key) != value:
+                    wrong.append(f"{name}: {key} is {settings.get(key)}, {value} wanted")
         return wrong
+
+    def _settings_of(self, topics: list[str]) -> dict[str, dict[str, str | None]]:
+        """What topics are set to, by full name."""
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in topics]
+        if not resources:
+            return {}
+        with translated("asking for the settings of topics"):
+            return {
+                resource.name: {key: entry.value for key, entry in future.result().items()}
+                for resource, future in self._admin.describe_configs(resources, request_timeout=TIMEOUT_S).items()
+            }
 
     def repair_topics(self) -> None:
         """Sets the settings of topics that are there to what the table of topics says."""
@@ -139,8 +141,11 @@ class Admin:
                     for key, value in self._config(topic).items()
                 ]
                 resources.append(ConfigResource(ResourceType.TOPIC, self._names.of(topic), incremental_configs=entries))
-        for future in self._admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
-            future.result()
+        if not resources:
+            return
+        with translated("setting topics as they should be"):
+            for future in self._admin.incremental_alter_configs(resources, request_timeout=TIMEOUT_S).values():
+                future.result()
 
     def delete_variant_topics(self, variant: str) -> None:
         """Deletes a variant's topics for good: no topic name is ever used again."""
@@ -152,11 +157,8 @@ class Admin:
         if not gone:
             return
         for name, future in self._admin.delete_topics(gone, request_timeout=TIMEOUT_S).items():
-            try:
+            with translated(f"deleting {name}", harmless=KafkaError.UNKNOWN_TOPIC_OR_PART):
                 future.result()
-            except KafkaException as error:
-                if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-                    raise translate(error, f"deleting {name}") from error
         self._until(lambda: not set(gone) & set(self._list()), f"{gone} to be gone")
 
     def grow(self, variant: str, partitions: int) -> None:
@@ -164,12 +166,9 @@ class Admin:
         for topic in (self._names.work(variant), self._names.offline(variant)):
             if self.partitions(topic) >= partitions:
                 continue
-            for future in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
-                try:
+            with translated(f"growing {topic}", harmless=KafkaError.INVALID_PARTITIONS):  # somebody else has grown it
+                for future in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
                     future.result()
-                except KafkaException as error:
-                    if error.args[0].code() != KafkaError.INVALID_PARTITIONS:  # somebody else has grown it
-                        raise translate(error, f"growing {topic}") from error
             self._until(partial(self._has, topic, partitions), f"{topic} to grow")
 
     def _has(self, topic: str, partitions: int) -> bool:
@@ -181,10 +180,8 @@ class Admin:
 
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; 0 = no such topic."""
-        try:
+        with translated(f"asking for {topic}"):
             found = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
-        except KafkaException as error:
-            raise translate(error, f"asking for {topic}") from error
         return 0 if found is None or found.error is not None else len(found.partitions)
 
     def watermarks(self, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
@@ -212,10 +209,8 @@ class Admin:
             return {}
         group = group or self._names.group(WORK_GROUP)
         request = [ConsumerGroupTopicPartitions(group, places)]
-        try:
+        with translated("asking for commits"):
             answer = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[group].result()
-        except KafkaException as error:
-            raise translate(error, "asking for commits") from error
         return {
             (p.topic, p.partition): Commit(
                 None if p.offset in (OFFSET_INVALID, -1) else p.offset, str(p.metadata or "")
@@ -228,12 +223,10 @@ class Admin:
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in positions.items()]
         if not offsets:
             return
-        try:
-            for one in self._committer.commit(offsets=offsets, asynchronous=False) or []:
-                if one.error is not None:
-                    raise translate(one.error, f"committing {one.topic}-{one.partition}")
-        except KafkaException as error:
-            raise translate(error, "committing work") from error
+        with translated("committing work"):
+            for place in self._committer.commit(offsets=offsets, asynchronous=False) or []:
+                if place.error is not None:
+                    raise translate(place.error, f"committing {place.topic}-{place.partition}")
 
     def delete_below(self, positions: Mapping[Place, int]) -> None:
         """Deletes the records below these offsets."""
@@ -248,13 +241,10 @@ class Admin:
 
     def group_members(self, group: str) -> set[str]:
         """Ids of the members of a group (full name); empty if there is no such group."""
-        try:
-            found = self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return set()
-            raise translate(error, f"asking for group {group}") from error
-        return {member.member_id for member in found.members}
+        with translated(f"asking for group {group}", harmless=KafkaError.GROUP_ID_NOT_FOUND):
+            described = self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
+            return {member.member_id for member in described.members}
+        return set()
 
     def delete_groups(self, groups: Iterable[str]) -> None:
         """Deletes groups; those with members or not there are left."""
@@ -270,10 +260,8 @@ class Admin:
         self._committer.close()
 
     def _list(self) -> dict[str, int]:
-        try:
+        with translated("asking for topics"):
             topics = self._admin.list_topics(timeout=TIMEOUT_S).topics
-        except KafkaException as error:
-            raise translate(error, "asking for topics") from error
         return {name: len(topic.partitions) for name, topic in topics.items() if topic.error is None}
 
     @staticmethod

@@ -6,7 +6,8 @@ tried again in vain stands in the log, what is given up too early is lost.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -107,3 +108,19 @@ def translate(error: KafkaError | KafkaException, doing: str = "") -> InfaasErro
         kind = BY_CODE.get(inner.code(), KafkaUnavailable if inner.retriable() else KafkaRefused)
     text = f"{inner.name()}: {inner.str()}"
     return kind(f"{doing}: {text}" if doing else text)
+
+
+@contextmanager
+def translated(doing: str, *, harmless: int | None = None) -> Iterator[None]:
+    """Turns what is raised within into our error.
+
+    Args:
+        doing: what was attempted, for the message.
+        harmless: a code of Kafka's that is no error here, since somebody else has done the same.
+    """
+    try:
+        yield
+    except KafkaException as error:
+        inner = error.args[0]
+        if harmless is None or not isinstance(inner, KafkaError) or inner.code() != harmless:
+            raise translate(error, doing) from error

@@ -1,13 +1,16 @@
 """One tree of errors, drawn as it is; every error of Kafka's has its place in it."""
 
+import ast
+import inspect
 import re
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from infaas.bus.errors import BY_CODE, translate
+from infaas.bus import admin
+from infaas.bus.errors import BY_CODE, translate, translated
 from infaas.schemas import errors
-from infaas.schemas.errors import InfaasError, KafkaRefused, ProducerFatal
+from infaas.schemas.errors import InfaasError, KafkaRefused, KafkaUnavailable, ProducerFatal
 
 CODES = {
     name: code
@@ -85,3 +88,42 @@ def defined():
 
 def test_the_drawing_is_the_tree():
     assert drawn() == defined()
+
+
+def test_what_is_raised_within_is_ours_and_what_is_harmless_is_not_raised():
+    unavailable = KafkaException(KafkaError(KafkaError._TRANSPORT))
+    with pytest.raises(KafkaUnavailable, match="doing it"), translated("doing it"):
+        raise unavailable
+    with pytest.raises(KafkaUnavailable), translated("doing it", harmless=KafkaError.TOPIC_ALREADY_EXISTS):
+        raise unavailable
+    with translated("doing it", harmless=KafkaError._TRANSPORT):
+        raise unavailable
+
+
+def guarded(node):
+    """Whether what is raised within a node is translated, or dealt with."""
+    match node:
+        case ast.With(items=items):
+            return any(ast.unparse(item.context_expr).startswith("translated(") for item in items)
+        case ast.Try(handlers=handlers):
+            return any("KafkaException" in ast.unparse(handler.type) for handler in handlers if handler.type)
+        case _:
+            return False
+
+
+def unguarded(tree, names):
+    """Lines of calls by these names of which an error would come through as it is."""
+    waiting, out = [(tree, False)], []
+    while waiting:
+        node, safe = waiting.pop()
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in names and not safe:
+            out.append(node.lineno)
+        waiting += [(child, safe or guarded(node)) for child in ast.iter_child_nodes(node)]
+    return out
+
+
+def test_no_answer_of_the_cluster_is_taken_where_its_error_would_come_through():
+    tree = ast.parse(inspect.getsource(admin))
+    assert unguarded(tree, {"result", "list_topics", "commit"}) == []
+    assert len([node for node in ast.walk(tree) if getattr(node, "attr", "") == "result"]) >= 10
+    assert unguarded(ast.parse("future.result()"), {"result"}) == [1]
