@@ -2,63 +2,75 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from infaas.bus.record import Record
 from infaas.bus.replies import Reply
 from infaas.schemas import headers as h
 from infaas.schemas import oip
 from infaas.schemas.errors import InfaasError
-from infaas.schemas.headers import Outcome, ReplyAddress
+from infaas.schemas.headers import HeaderList, Outcome, ReplyAddress
 from infaas.schemas.names import query_id
 
 
-def refusal(
-    record: Record,
-    address: ReplyAddress,
-    *,
-    outcome: Outcome,
-    code: str,
-    message: str,
-    identity: str | None = None,
-    suggestion: str | None = None,
-    field: str | None = None,
-    retry_after_ms: float | None = None,
-    correlation: tuple[str, bytes | str] | None = None,
-) -> Reply:
-    """A reply with an error body.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """What a caller is told in place of an answer."""
 
-    Args:
-        record: what is refused; its headers need not be legible.
-        address: where the reply goes.
-        outcome: `rejected`, `expired` or `failed`.
-        code: the reason.
-        message: for a person.
-        identity: the query id, if it is not where the record stands.
-        suggestion: the nearest variant and the limit that binds.
-        field: what was wrong in the input.
-        retry_after_ms: when something that starts should be ready.
-        correlation: header and value to echo, if they are not in the record's headers.
-    """
-    found = h.as_map(record.legible_headers)
-    correlation = h.correlation_id(found) or correlation
-    identity = identity or query_id(record.topic, record.partition, record.offset)
-    headers = h.headers_of(
-        [
-            (h.OUTCOME, outcome),
-            (h.QUERY_ID, identity),
-            (h.REASON, code),
-            (h.SUGGESTION, suggestion),
-            (h.RETRY_AFTER_MS, None if retry_after_ms is None else round(retry_after_ms)),
-            (h.OBJECTIVE_MET, False),
-            *h.echoed(found),
-            *([correlation] if correlation else []),
-        ]
-    )
-    value = oip.encode_error(code, message, suggestion=suggestion, field=field)
-    return Reply(identity, address, value, headers, key=record.key)
+    outcome: Outcome
+    """`rejected`, `expired` or `failed`."""
+    code: str
+    """The reason."""
+    message: str
+    """For a person."""
+    suggestion: str | None = None
+    """The nearest variant and the limit that binds."""
+    field: str | None = None
+    """What was wrong in the input."""
+    retry_after_ms: float | None = None
+    """When something that starts should be ready."""
 
+    @classmethod
+    def of(cls, error: Exception, outcome: Outcome = "rejected") -> Refusal:
+        """Of input that can't be used."""
+        code = error.code if isinstance(error, InfaasError) else "failed"
+        return cls(outcome=outcome, code=code, message=str(error), field=getattr(error, "field", None))
 
-def refusal_of(record: Record, address: ReplyAddress, error: InfaasError) -> Reply:
-    """The reply to input that can't be used."""
-    return refusal(
-        record, address, outcome="rejected", code=error.code, message=str(error), field=getattr(error, "field", None)
-    )
+    def reply(
+        self,
+        record: Record,
+        address: ReplyAddress,
+        *,
+        identity: str | None = None,
+        correlation: tuple[str, bytes | str] | None = None,
+        until_ms: float = math.inf,
+    ) -> Reply:
+        """The reply to a record.
+
+        Args:
+            record: what is refused; its headers need not be legible.
+            address: where the reply goes.
+            identity: the query id, if it is not where the record stands.
+            correlation: header and value to echo, if they are not in the record's headers.
+            until_ms: when nobody wants it any more, epoch ms.
+        """
+        identity = identity or query_id(record.topic, record.partition, record.offset)
+        value = oip.encode_error(self.code, self.message, suggestion=self.suggestion, field=self.field)
+        headers = self._headers(h.as_map(record.legible_headers), identity, correlation)
+        return Reply(identity, address, value, headers, key=record.key, until_ms=until_ms)
+
+    def _headers(self, asked: h.HeaderMap, identity: str, correlation: tuple[str, bytes | str] | None) -> HeaderList:
+        correlation = h.correlation_id(asked) or correlation
+        return h.headers_of(
+            [
+                (h.OUTCOME, self.outcome),
+                (h.QUERY_ID, identity),
+                (h.REASON, self.code),
+                (h.SUGGESTION, self.suggestion),
+                (h.RETRY_AFTER_MS, None if self.retry_after_ms is None else round(self.retry_after_ms)),
+                (h.OBJECTIVE_MET, False),
+                *h.echoed(asked),
+                *([correlation] if correlation else []),
+            ]
+        )

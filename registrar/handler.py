@@ -20,7 +20,7 @@ import orjson
 from infaas.bus.control import Commands, Pending
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Outbox
-from infaas.bus.refusals import refusal, refusal_of
+from infaas.bus.refusals import Refusal
 from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
@@ -123,7 +123,7 @@ class Handler:
             except InfaasError as error:
                 log.info("command refused", extra={"code": error.code, "error": str(error)})
                 work.end()
-                work.reply = refusal_of(work.pending.record, work.address or self._default, error)
+                work.reply = Refusal.of(error).reply(work.pending.record, work.address or self._default)
             except Exception as error:  # a command's failure is that command's
                 log.exception("command failed")
                 work.end()
@@ -135,9 +135,8 @@ class Handler:
         """What nobody has foreseen: kept with its cause, and said to the caller."""
         self._dead.put(work.pending.record, stage="registration", cause=error)
         message = f"the registrar could not handle it: {type(error).__name__}: {error}"
-        return refusal(
-            work.pending.record, work.address or self._default, outcome="failed", code="internal", message=message
-        )
+        refusal = Refusal(outcome="failed", code="internal", message=message)
+        return refusal.reply(work.pending.record, work.address or self._default)
 
     def drop(self) -> None:
         """Begins to leave the group; the command in hand is not committed, and comes again, to us or to another."""

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Outbox
 from infaas.bus.record import Record
-from infaas.bus.refusals import refusal
+from infaas.bus.refusals import Refusal
 from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.open_views import OpenViews
 from infaas.router.policy import Reject
 from infaas.schemas.errors import InfaasError
-from infaas.schemas.headers import Outcome
 from infaas.store.table import Table
 
 log = logging.getLogger(__name__)
@@ -53,40 +52,35 @@ class Answers:
     def reject(self, incoming: Incoming, decision: Reject) -> None:
         """Nothing meets the objective."""
         self.rejected += 1
-        self._end(
-            incoming.envelope,
-            _reply(
-                incoming.envelope,
-                "rejected",
-                decision.code,
-                decision.message,
-                suggestion=decision.suggestion,
-                retry_after_ms=decision.retry_after_ms,
-            ),
+        refusal = Refusal(
+            outcome="rejected",
+            code=decision.code,
+            message=decision.message,
+            suggestion=decision.suggestion,
+            retry_after_ms=decision.retry_after_ms,
         )
+        self._end(incoming.envelope, refusal)
 
     def expire(self, incoming: Incoming, message: str) -> None:
         """Nobody wants it any more."""
-        self._end(incoming.envelope, _reply(incoming.envelope, "expired", "expired", message))
+        self._end(incoming.envelope, Refusal(outcome="expired", code="expired", message=message))
 
     def fail(self, incoming: Incoming, code: str, message: str) -> None:
         """It can't be brought to a worker."""
-        self._end(incoming.envelope, _reply(incoming.envelope, "failed", code, message))
+        self._end(incoming.envelope, Refusal(outcome="failed", code=code, message=message))
 
     def refuse(self, envelope: Envelope, error: InfaasError) -> None:
         """It can't be read; one that the system itself had returned has failed by that."""
         self.rejected += not envelope.returned
-        field = getattr(error, "field", None)
-        outcome: Outcome = "failed" if envelope.returned else "rejected"
-        self._end(envelope, _reply(envelope, outcome, error.code, str(error), field=field), error)
+        self._end(envelope, Refusal.of(error, "failed" if envelope.returned else "rejected"), error)
 
     def contain(self, envelope: Envelope, error: Exception) -> None:
         """Its handling raised what nobody expected: that is this query's end, never the process's."""
         log.error("a query could not be handled", extra={"query_id": envelope.identity}, exc_info=error)
         message = f"the router could not handle it: {type(error).__name__}"
-        self._end(envelope, _reply(envelope, "failed", "internal", message), error)
+        self._end(envelope, Refusal(outcome="failed", code="internal", message=message), error)
 
-    def _end(self, envelope: Envelope, reply: Reply, error: Exception | None = None) -> None:
+    def _end(self, envelope: Envelope, refusal: Refusal, error: Exception | None = None) -> None:
         offset = self._views.open(self._table.view().offset)
         open_ends = 1 if error is None else 2
 
@@ -99,28 +93,14 @@ class Answers:
 
         if error is not None:
             self._dead.put(envelope.record, stage="router", cause=error, on_done=settled)
-        self._sender.send(reply, settled)
+        self._sender.send(_reply(envelope, refusal), settled)
 
 
-def _reply(
-    envelope: Envelope,
-    outcome: Outcome,
-    code: str,
-    message: str,
-    *,
-    suggestion: str | None = None,
-    field: str | None = None,
-    retry_after_ms: float | None = None,
-) -> Reply:
-    return refusal(
+def _reply(envelope: Envelope, refusal: Refusal) -> Reply:
+    return refusal.reply(
         envelope.record,
         envelope.address,
-        outcome=outcome,
-        code=code,
-        message=message,
         identity=envelope.identity,
-        suggestion=suggestion,
-        field=field,
-        retry_after_ms=retry_after_ms,
         correlation=envelope.correlation,
+        until_ms=envelope.until_ms,
     )

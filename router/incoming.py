@@ -6,6 +6,7 @@ writes it; on `queries` everything under those names is somebody's, and dropped 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -36,6 +37,8 @@ class Envelope:
     identity: str = ""
     correlation: tuple[str, bytes | str] | None = None
     """Said in the body, by a producer that can't set headers."""
+    until_ms: float = math.inf
+    """When nobody wants an answer any more, epoch ms; infinite for an offline query, and until that is read."""
 
     def __post_init__(self) -> None:
         record = self.record
@@ -88,13 +91,14 @@ def _asked(envelope: Envelope, addresses: Addresses, now_ms: float) -> Incoming:
         drop_after_ms=objective.drop_after(begin_ms),
         reply=envelope.address,
     )
+    envelope.until_ms = travel.drop_after_ms
     return Incoming(envelope, objective, travel)
 
 
 def _returned(envelope: Envelope, addresses: Addresses) -> Incoming:
     found = h.as_map(envelope.record.headers)
     travel = h.parse_travel(found)
-    envelope.identity = travel.query_id
+    envelope.identity, envelope.until_ms = travel.query_id, travel.drop_after_ms
     envelope.address = addresses.check(travel.reply)
     if not travel.attempt:
         raise BadHeader(h.ATTEMPT, "how often it was returned", "nothing")

@@ -19,7 +19,7 @@ from infaas.bus.backlog import Waiting
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
-from infaas.bus.refusals import refusal
+from infaas.bus.refusals import Refusal
 from infaas.bus.replies import ReplySender
 from infaas.bus.settings import BusSettings
 from infaas.bus.span import SpanReader
@@ -122,5 +122,6 @@ class Returns:
     def _refuse(
         self, record: Record, travel: Travel, outcome: Outcome, code: str, message: str, settled: Callable[[], None]
     ) -> None:
-        reply = refusal(record, travel.reply, outcome=outcome, code=code, message=message, identity=travel.query_id)
+        refusal = Refusal(outcome=outcome, code=code, message=message)
+        reply = refusal.reply(record, travel.reply, identity=travel.query_id, until_ms=travel.drop_after_ms)
         self._replies.send(reply, settled)

@@ -1,5 +1,6 @@
 """A router on real Kafka: whatever one query is, it is that query's, and what travels is the system's to say."""
 
+import math
 import os
 import signal
 import subprocess
@@ -349,3 +350,30 @@ def test_two_routers_share_the_queries_and_no_rebalance_or_kill_loses_one(cell, 
         killed.wait()
     cell.until(flowing(lambda: len(first._intake.partitions) == 12), "the partitions of the dead one")
     cell.until(lambda: set(tags(cell)) == set(sent), "all of them at work")
+
+
+def test_a_refusal_is_tried_for_as_long_as_its_query_is_wanted_and_no_longer(cell, monkeypatch):
+    """One that can't be delivered now is sent again until then; for want of a deadline, for five minutes."""
+    placeable(cell)
+    one = router(cell)
+    until_ms, send = {}, one._answers._sender.send
+
+    def watched(reply, on_done=None):
+        until_ms[dict(reply.headers)["correlation-id"].decode()] = reply.until_ms
+        send(reply, on_done)
+
+    monkeypatch.setattr(one._answers._sender, "send", watched)
+    later = time.time() * 1000 + 600_000
+    cell.send("rejected", application="letters", deadline=later)
+    cell.send("lenient", application="letters", deadline=later, strict="false", late_limit_ms=86_400_000)
+    cell.send("expired", application="numbers", deadline=later - 1_200_000)
+    cell.send("offline", application="letters")
+    cell.send("unreadable", application="letters", latency_ms="soon")
+    give_back(cell, "returned", attempt=3, deadline_ms=later, drop_after_ms=later)
+    for tag in ("rejected", "lenient", "expired", "offline", "unreadable", "returned"):
+        cell.answer(tag)
+    assert until_ms["lenient"] > later
+    assert until_ms == {
+        "rejected": later, "lenient": until_ms["lenient"], "expired": later - 1_200_000, "offline": math.inf,
+        "unreadable": math.inf, "returned": later,
+    }  # fmt: skip
