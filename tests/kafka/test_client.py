@@ -1,6 +1,7 @@
 """The caller's library on real Kafka, against real services."""
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import pytest
 from cell import VARIANT, Cell, doubling_model
+from onnx import TensorProto, helper
 
 from infaas.bus.admin import Admin
 from infaas.bus.outbox import Outbox
@@ -19,6 +21,7 @@ from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
 from infaas.scaler.loop import Scaler
 from infaas.scaler.settings import ScalerSettings
+from infaas.schemas import headers
 from infaas.schemas.errors import BadInput, ClientClosed, Expired, InferenceFailed, QueryTimeout, Rejected
 from infaas.schemas.headers import headers_of
 from infaas.schemas.topics import QUERIES
@@ -29,16 +32,32 @@ X = np.array([[1.0, 2.0], [3.0, 4.0]], np.float32)
 LIMIT = 64 * 1024
 
 
+def thirds_model() -> bytes:
+    """y = x / 3: as text an answer is several times as long as its question."""
+    third = helper.make_tensor("third", TensorProto.FLOAT, [1], [1 / 3])
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "third"], ["y"])],
+        "thirds",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [third],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+
+
 @pytest.fixture
-def cell(settings, environment, monkeypatch):
-    """Services in a thread of the test's own, so that callers can simply wait."""
-    monkeypatch.setenv("INFAAS_MAX_QUERY_BYTES", str(LIMIT))
+def cell(settings, environment, monkeypatch, request):
+    """Services in a thread of the test's own, so that callers can simply wait; a parameter is the model, and the environment."""
+    model, more = getattr(request, "param", (doubling_model, {}))
+    for name, text in {"INFAAS_MAX_QUERY_BYTES": str(LIMIT), **more}.items():
+        monkeypatch.setenv(name, text)
     settings = settings.model_copy(update={"max_query_bytes": LIMIT})
     one = Cell(settings, roles=("registrar",))
     admin = Admin(settings, client_id="test")
     admin.ensure_variant_topics(VARIANT)
     admin.close()
-    one.publish(Repository().put(doubling_model()))
+    one.publish(Repository().put(model()))
+    one.repository = environment
     one.others += [
         Scaler(settings=settings, own=ScalerSettings()),
         Router(settings=settings, own=RouterSettings()),
@@ -133,6 +152,40 @@ def test_a_query_above_the_topics_limit_goes_by_claim_check(cell):
     with Client(cell.settings) as client:
         reply = client.infer("numbers", {"x": rows}, latency_ms=60_000)
         np.testing.assert_array_equal(reply.outputs["y"], rows * 2)
+
+
+@pytest.mark.parametrize("cell", [(thirds_model, {})], indirect=True)
+def test_an_answer_above_the_topics_limit_goes_by_claim_check(cell):
+    rows = np.ones((6_000, 2), np.float32)
+    with Client(cell.settings) as client:
+        reply = client.infer("numbers", {"x": rows}, binary=False, latency_ms=60_000)
+        np.testing.assert_allclose(reply.outputs["y"], rows / 3)
+        assert headers.CLAIM_CHECK in reply.headers
+        (payload,) = [path for path in (cell.repository / "payloads").rglob("*") if path.is_file()]
+        assert payload.stat().st_size > LIMIT, "of the answer alone: the question was small enough"
+        small = client.infer("numbers", {"x": X}, binary=False, latency_ms=60_000)
+        assert headers.CLAIM_CHECK not in small.headers
+
+
+NOT_ANSWERED = "sha256:" + "0" * 64
+
+
+@pytest.mark.parametrize("cell", [(doubling_model, {"INFAAS_PAYLOAD_FETCH_MS": "2000"})], indirect=True)
+def test_a_fetch_that_hangs_kills_its_instance_twice_and_is_answered_and_so_are_its_neighbours(cell):
+    """A store that takes the question and never answers: here a pipe into which nobody writes."""
+    store = cell.repository / "payloads"
+    store.mkdir()
+    os.mkfifo(store / NOT_ANSWERED.removeprefix("sha256:"))
+    with Client(cell.settings) as client:
+        before = client.infer("numbers", {"x": X}, latency_ms=60_000)
+        hung = {headers.CLAIM_CHECK: NOT_ANSWERED}
+        asked = [client.submit("numbers", {"x": X}, timeout=120) for _ in range(5)]
+        asked.append(client.submit("numbers", {"x": X}, headers=hung, timeout=120, raise_for_outcome=False))
+        asked += [client.submit("numbers", {"x": X}, timeout=120) for _ in range(5)]
+        replies = [future.result(120) for future in asked]
+        assert (replies[5].outcome, replies[5].reason) == ("failed", "poison")
+        assert {reply.outcome for n, reply in enumerate(replies) if n != 5} == {"ok"}
+        assert client.infer("numbers", {"x": X}, latency_ms=60_000).worker == before.worker
 
 
 def answer(settings, client, query_id_of):
