@@ -14,8 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-import uuid_utils
-
 from infaas.schemas.errors import ArtifactError, BadInput, PayloadTooLarge, StorageFull
 
 PREFIX = "sha256:"
@@ -76,7 +74,7 @@ class Repository:
         try:
             if not self._fs.exists(path):
                 self._fs.makedirs(self._root, exist_ok=True)
-                part = f"{path}.{uuid_utils.uuid4().hex}.part"  # as many write the same at once as like
+                part = f"{path}.{os.urandom(8).hex()}.part"  # as many write the same at once as like
                 try:
                     self._fs.pipe_file(part, content)
                     self._fs.mv(part, path)

@@ -9,8 +9,6 @@ import logging
 import re
 import threading
 
-import fsspec
-
 log = logging.getLogger(__name__)
 AT_ONCE = 4  # files; a put adds one, so what is too old gets less with each
 LOOK_EVERY_S = 3600.0
@@ -25,6 +23,8 @@ class Sweep:
     """
 
     def __init__(self, url: str) -> None:
+        import fsspec  # with it comes asyncio, which nobody needs who has nothing to put
+
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._folders: list[str] = []
         self._files: list[str] = []
