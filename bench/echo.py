@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import ReplyReader
+from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import BusSettings
 from infaas.host.process import Stop, run_service
 from infaas.schemas.headers import parse_reply_address

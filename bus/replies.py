@@ -1,4 +1,4 @@
-"""Replies: checked addresses out, one partition in.
+"""Replies on their way.
 
 A reply whose address is wrong goes to the default topic, then to the dead letters; one that no broker takes now is tried
 again. It always ends somewhere, and nothing is done before.
@@ -8,22 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-import random
-import re
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from confluent_kafka import Consumer, KafkaError, TopicPartition
-
-from infaas.bus.ask import ask
 from infaas.bus.dead_letters import DeadLetters
-from infaas.bus.errors import translate
 from infaas.bus.outbox import Delivery, Outbox
-from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
+from infaas.bus.topic_sizes import TopicSizes
 from infaas.schemas.errors import (
-    BadReplyAddress,
     InfaasError,
     KafkaUnavailable,
     PayloadTooLarge,
@@ -33,8 +25,6 @@ from infaas.schemas.headers import (
     OBJECTIVE_MET,
     OUTCOME,
     REASON,
-    REPLY_TO,
-    REPLY_TO_PARTITION,
     HeaderList,
     ReplyAddress,
 )
@@ -42,13 +32,10 @@ from infaas.schemas.oip import encode_error
 from infaas.schemas.topics import REPLIES
 
 log = logging.getLogger(__name__)
-KNOWN_FOR_S = 30.0
-UNKNOWN_FOR_S = 2.0
 AGAIN_S, AGAIN_MAX_S = 0.05, 1.0  # between attempts, doubled each time
-ASK_S, ASK_AGAIN_S = 0.5, 1.0
+ASK_S, ASK_AGAIN_S = 0.5, 1.0  # not long: other replies wait meanwhile
 OFFLINE_MS = 300_000.0
 GRACE_MS = 60_000.0
-KAFKA_NAME = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,77 +71,6 @@ class Reply:
         return replace(self, headers=headers)
 
 
-class ReplyAddresses:
-    """Says whether a reply may go where a caller wants it.
-
-    Args:
-        outbox: asked for topics.
-        settings: of the cell.
-        allowed: pattern a topic's full name has to match; None = any that is not internal.
-    """
-
-    def __init__(self, outbox: Outbox, settings: BusSettings, *, allowed: str | None = None) -> None:
-        self._outbox, self._names = outbox, settings.names
-        self._default = settings.names.of(REPLIES)
-        self._allowed = re.compile(allowed) if allowed else None
-        self._known: dict[str, tuple[int, float]] = {}
-
-    def check(self, address: ReplyAddress) -> ReplyAddress:
-        """Returns the address with its topic filled in.
-
-        Raises:
-            BadReplyAddress: naming the header and what is wrong.
-        """
-        topic = self._default if address.topic is None else address.topic
-        if topic != self._default:
-            if not KAFKA_NAME.fullmatch(topic):
-                raise BadReplyAddress(REPLY_TO[0], "a topic's name", topic)
-            if self._names.is_internal(topic):
-                raise BadReplyAddress(REPLY_TO[0], "a topic that is not internal", topic)
-            if self._allowed is not None and not self._allowed.fullmatch(topic):
-                raise BadReplyAddress(REPLY_TO[0], f"a topic that matches {self._allowed.pattern}", topic)
-        if topic == self._default and address.partition is None:
-            return ReplyAddress(topic)
-        partitions = self._partitions(topic)
-        if partitions == 0:
-            raise BadReplyAddress(REPLY_TO[0], "a topic that exists", topic)
-        if address.partition is not None and not 0 <= address.partition < partitions:
-            raise BadReplyAddress(REPLY_TO_PARTITION[0], f"a partition from 0 to {partitions - 1}", address.partition)
-        return ReplyAddress(topic, address.partition)
-
-    def _partitions(self, topic: str) -> int:
-        now = time.monotonic()
-        found, until = self._known.get(topic, (0, 0.0))
-        if now >= until:
-            found = self._outbox.learn(topic)
-            if len(self._known) > 10_000:  # callers choose these names: bounded
-                self._known.clear()
-            self._known[topic] = (found, now + (KNOWN_FOR_S if found else UNKNOWN_FOR_S))
-        return found
-
-
-class TopicSizes:
-    """How many partitions topics have, asked at most once a while each, and without waiting long."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-        self._known: dict[str, tuple[int | None, float]] = {}
-
-    def of(self, topic: str) -> int | None:
-        """Partitions of a topic, 0 if there is none of this name; None = no broker answers now."""
-        now = time.monotonic()
-        size, until = self._known.get(topic, (None, 0.0))
-        if now >= until:
-            try:
-                size = self._outbox.learn(topic, ASK_S)
-            except KafkaUnavailable:
-                size = None
-            if len(self._known) > 1000:  # callers choose these names: bounded
-                self._known.clear()
-            self._known[topic] = (size, time.monotonic() + ASK_AGAIN_S)
-        return size
-
-
 @dataclass(slots=True)
 class _Sending:
     """A reply with where it goes now, and how long it is wanted there."""
@@ -187,7 +103,7 @@ class ReplySender:
     ) -> None:
         self._outbox, self._dead, self._grace_ms = outbox, dead_letters, grace_ms
         self._default = settings.names.of(REPLIES)
-        self._sizes = TopicSizes(outbox)
+        self._sizes = TopicSizes(outbox, known_s=ASK_AGAIN_S, unknown_s=ASK_AGAIN_S, timeout_s=ASK_S)
         self.fallbacks = 0
         """Replies that did not go to their address."""
 
@@ -250,10 +166,12 @@ class ReplySender:
         if sending.topic == self._default and sending.partition is None:
             self._attempt(sending)
             return
-        size = self._sizes.of(sending.topic)
-        if size is None:
+        try:
+            partitions = self._sizes.of(sending.topic)
+        except KafkaUnavailable:
             self._later(sending, error)
-        elif size == 0 or (sending.partition is not None and sending.partition >= size):
+            return
+        if partitions == 0 or (sending.partition is not None and sending.partition >= partitions):
             self._give_up_address(sending, error)
         else:
             self._attempt(sending)
@@ -290,50 +208,3 @@ def _smaller(reply: Reply, error: InfaasError) -> Reply | None:
 def _failed(headers: HeaderList) -> HeaderList:
     kept = [(name, value) for name, value in headers if name not in (OUTCOME, REASON)]
     return [*kept, (OUTCOME, b"failed"), (REASON, b"too_large")]
-
-
-class ReplyReader:
-    """A caller's own end: one partition of the reply topic, from its end as of now.
-
-    The constructor returns when the position is fixed, so a query sent afterwards can't be answered before it.
-    """
-
-    def __init__(
-        self, settings: BusSettings, *, client_id: str, topic: str | None = None, timeout: float = 10.0
-    ) -> None:
-        self.topic = topic or settings.names.of(REPLIES)
-        self._consumer = Consumer(
-            settings.consumer(client_id, settings.names.group(f"replies-{client_id}"), reset="error", wait_ms=500),
-            logger=log,
-        )
-        doing = f"reading {self.topic}"
-        found = ask(lambda: self._consumer.list_topics(self.topic, timeout).topics[self.topic], doing, timeout)
-        if found.error is not None or not found.partitions:
-            raise BadReplyAddress("topic", "a topic that exists; `infaas topics ensure` makes the system's", self.topic)
-        self.partition = random.choice(sorted(found.partitions))
-        where = TopicPartition(self.topic, self.partition)
-        _, end = ask(lambda: self._consumer.get_watermark_offsets(where, timeout=timeout), doing, timeout)
-        where.offset = end
-        self._consumer.assign([where])
-
-    def address_headers(self) -> HeaderList:
-        """The headers that make replies come here."""
-        return [(REPLY_TO[0], self.topic.encode()), (REPLY_TO_PARTITION[0], str(self.partition).encode())]
-
-    def poll(self, timeout: float = 0.0) -> list[Record]:
-        """What came, waiting at most `timeout` s for the first; other callers' replies are among it."""
-        message = self._consumer.poll(timeout)
-        if message is None:
-            return []
-        out = []
-        for one in [message, *self._consumer.consume(1000, 0)]:
-            error = one.error()
-            if error is None:
-                out.append(Record(one))
-            elif error.code() != KafkaError._PARTITION_EOF:
-                log.warning("reading replies", extra={"error": str(translate(error))})
-        return out
-
-    def close(self) -> None:
-        """Stops reading."""
-        self._consumer.close()

@@ -18,7 +18,7 @@ import uuid_utils
 
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
-from infaas.bus.replies import ReplyReader
+from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import ClientClosed, InfaasError, QueryTimeout, QueueFull
 from infaas.schemas.headers import CORRELATION, QUERY_ID, HeaderList, text

@@ -21,7 +21,8 @@ from infaas.bus.control import Commands, Pending
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.outbox import Outbox
 from infaas.bus.refusals import Refusal
-from infaas.bus.replies import Reply, ReplyAddresses, ReplySender
+from infaas.bus.replies import Reply, ReplySender
+from infaas.bus.reply_addresses import ReplyAddresses
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.registrar.checking import Checking

@@ -28,7 +28,7 @@ from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.intake import Gap, Intake
 from infaas.bus.outbox import Outbox
 from infaas.bus.record import Record
-from infaas.bus.replies import ReplyAddresses
+from infaas.bus.reply_addresses import ReplyAddresses
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter, TelemetryReader
 from infaas.router.answers import Answers

@@ -14,7 +14,7 @@ from models import VALIDATION, classifier
 from processes import family, left_of
 
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import ReplyReader
+from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import BusSettings
 from infaas.client import Client, follow
 

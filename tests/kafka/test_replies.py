@@ -8,7 +8,9 @@ import pytest
 from infaas.bus.admin import Admin
 from infaas.bus.dead_letters import PREFIX, DeadLetters
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import Reply, ReplyAddresses, ReplyReader, ReplySender
+from infaas.bus.replies import Reply, ReplySender
+from infaas.bus.reply_addresses import ReplyAddresses
+from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.span import SpanReader
 from infaas.client.reply import Reply as ClientReply
 from infaas.schemas.errors import BadReplyAddress

@@ -8,7 +8,8 @@ from infaas.bus.admin import Admin
 from infaas.bus.dead_letters import DeadLetters
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import Reply, ReplyReader, ReplySender
+from infaas.bus.replies import Reply, ReplySender
+from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import DELIVERY_TIMEOUT_MS, BusSettings
 from infaas.bus.span import SpanReader
 from infaas.schemas.headers import ReplyAddress

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import ReplyReader
+from infaas.bus.reply_reader import ReplyReader
 from infaas.schemas import oip
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.headers import HeaderList, headers_of

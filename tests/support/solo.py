@@ -9,7 +9,7 @@ from cell import CONTRACT, VARIANT, profile
 
 from infaas.bus.admin import Admin
 from infaas.bus.outbox import Outbox
-from infaas.bus.replies import ReplyReader
+from infaas.bus.reply_reader import ReplyReader
 from infaas.host.channel import Inbox, line_of
 from infaas.host.deadlines import HEARTBEAT_S
 from infaas.host.messages import TO_CHILD, Keep, Serve
