@@ -9,13 +9,13 @@ import time
 
 import numpy as np
 import pytest
+from answering import answer, place
 from cell import VARIANT, Cell, doubling_model
 from onnx import TensorProto, helper
 
 from infaas.bus.admin import Admin
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
-from infaas.bus.span import SpanReader
 from infaas.client import AsyncClient, Client, exchange
 from infaas.router.loop import Router
 from infaas.router.settings import RouterSettings
@@ -24,7 +24,6 @@ from infaas.scaler.settings import ScalerSettings
 from infaas.schemas import headers
 from infaas.schemas.errors import BadInput, ClientClosed, Expired, InferenceFailed, QueryTimeout, Rejected
 from infaas.schemas.headers import headers_of
-from infaas.schemas.topics import QUERIES
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 
@@ -188,23 +187,6 @@ def test_a_fetch_that_hangs_kills_its_instance_twice_and_is_answered_and_so_are_
         assert client.infer("numbers", {"x": X}, latency_ms=60_000).worker == before.worker
 
 
-def answer(settings, client, query_id_of):
-    """A router that answers each query with whatever query id the test makes of its place."""
-    reader = SpanReader(settings, client_id="forger")
-    admin, outbox = Admin(settings, client_id="forger"), Outbox(settings, client_id="forger")
-    queries, mine = settings.names.of(QUERIES), client._exchange
-    ends = admin.watermarks({queries: QUERIES.partitions})
-    for (_, partition), (low, end) in ends.items():
-        for record in reader.read(queries, partition, low, end):
-            for name in query_id_of(record):
-                headers = [("infaas-outcome", b"expired"), ("infaas-query-id", name.encode())]
-                headers.append(("correlation-id", record.header_map["correlation-id"]))
-                place = mine._reader.topic, mine._reader.partition
-                outbox.send_and_wait(place[0], value=b'{"error": "e"}', headers=headers, partition=place[1])
-    for thing in (reader, admin, outbox):
-        thing.close()
-
-
 def wait_for(true):
     deadline = time.monotonic() + 20
     while not true():
@@ -219,7 +201,7 @@ def test_nobody_answers_for_somebody_else(settings):
         answer(settings, client, lambda r: [f"{r.topic}-{r.partition}-{r.offset + 1}", "", "other"])
         wait_for(lambda: client.mismatched == 3)
         assert not future.done()
-        answer(settings, client, lambda r: [f"{r.topic}-{r.partition}-{r.offset}"])
+        answer(settings, client, lambda r: [place(r)])
         assert future.result(20).outcome == "expired"
         assert client.duplicates == 0
 

@@ -1,8 +1,13 @@
 """A broker that is away: what is not confirmed is tried again, and is not done until it is."""
 
+import os
+import signal
 import time
+from contextlib import contextmanager
 
 import pytest
+from cell import outcome
+from solo import Solo
 
 from infaas.bus.admin import Admin
 from infaas.bus.dead_letters import DeadLetters
@@ -12,8 +17,9 @@ from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import DELIVERY_TIMEOUT_MS, BusSettings
 from infaas.bus.span import SpanReader
+from infaas.host.messages import Take, Taken
 from infaas.schemas.headers import ReplyAddress
-from infaas.schemas.topics import DEAD_LETTERS
+from infaas.schemas.topics import DEAD_LETTERS, TELEMETRY
 
 AWAY_S = DELIVERY_TIMEOUT_MS / 1000 + 2.0
 
@@ -120,3 +126,90 @@ def test_a_reply_that_nobody_wants_any_more_ends_in_the_dead_letters(broker, cel
     assert poll_until(outbox, lambda: done, 60)
     assert [r.key for r in dead_letters(cell)] == [b"q"]
     outbox.close()
+
+
+@contextmanager
+def stopped(broker):
+    """A broker that stands still: connections stay, and nothing answers."""
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+
+
+def met(now_ms, due_ms, name, address):
+    return Reply(name, address, b"{}", [("infaas-objective-met", b"true")], deadline_ms=now_ms + due_ms)
+
+
+def test_what_waits_behind_a_broker_that_stands_still_is_taken_back_once_it_is_late(broker, cell):
+    outbox, reader = Outbox(cell, client_id="t"), ReplyReader(cell, client_id="caller")
+    sender = ReplySender(outbox, cell, dead_letters=DeadLetters(outbox, cell, service="t"))
+    address, done = ReplyAddress(None, reader.partition), []
+    sender.send(Reply("first", address, b"{}", []), lambda: done.append("first"))
+    assert poll_until(outbox, lambda: done, 20)
+    with stopped(broker):
+        now_ms = outbox.clock.now_ms()
+        sender.send(met(now_ms, 60_000, "in flight", address), lambda: done.append("in flight"))
+        assert not poll_until(outbox, lambda: len(done) > 1, 0.3), "it is in the broker's hands, or nearly"
+        for name, due_ms in (("tight", 400), ("loose", 60_000)):
+            sender.send(met(now_ms, due_ms, name, address), lambda name=name: done.append(name))
+        assert poll_until(outbox, lambda: outbox.delivery_ms > 2_000, 10), "what is sent now waits as well"
+        assert outbox.pending >= 3, "what is taken back is not forgotten"
+        assert done == ["first"]
+    assert poll_until(outbox, lambda: len(done) == 4, 60), done
+    seen = []
+    deadline = time.monotonic() + 20
+    while len(seen) < 4 and time.monotonic() < deadline:
+        seen += [(r.key.decode(), r.header_map.get("infaas-objective-met")) for r in reader.poll(0.1)]
+    assert sorted(seen) == [("first", None), ("in flight", b"true"), ("loose", b"true"), ("tight", b"false")]
+    assert sorted(done) == ["first", "in flight", "loose", "tight"], "each is done once"
+    reader.close()
+    outbox.close()
+
+
+def test_how_long_a_delivery_takes_is_learned_from_a_stall_and_forgotten_with_what_goes_well(broker, cell):
+    outbox, topic = Outbox(cell, client_id="t"), cell.names.of(TELEMETRY)
+    outbox.send_and_wait(topic, value=b"v")
+    assert outbox.delivery_ms < 2_000
+    with stopped(broker):
+        time.sleep(0.1)
+        idle_ms = outbox.delivery_ms
+        time.sleep(0.1)
+        assert outbox.delivery_ms == idle_ms, "nobody is silent who was not asked"
+        outbox.send(topic, value=b"v")
+        assert poll_until(outbox, lambda: outbox.delivery_ms > 2_500, 10)
+    assert poll_until(outbox, lambda: not outbox.unconfirmed, 30)
+    assert outbox.delivery_ms > 2_500, "the next one may meet the same"
+    for _ in range(500):
+        outbox.send_and_wait(topic, value=b"v")
+        if outbox.delivery_ms < 500:
+            break
+    assert outbox.delivery_ms < 500
+    outbox.close()
+
+
+def test_an_instance_does_not_promise_what_a_broker_that_stands_still_can_not_keep(broker, cell, tmp_path, monkeypatch):
+    """More is taken than fits in a batch: the second batch runs when nothing was confirmed for long."""
+    monkeypatch.setenv("INFAAS_REPOSITORY_URL", (tmp_path / "repository").as_uri())
+    one = Solo(cell)
+    one.tell(Take(partition=0))
+    one.send("warm")
+    one.until(lambda: one.heard(Taken) and one.answers, "the first answer")
+    due_ms = one.outbox.clock.now_ms() + 6_000
+    for n in range(17):  # one more than a batch holds
+        one.send(f"q{n}", deadline_ms=due_ms, drop_after_ms=due_ms + 60_000)
+    assert one.outbox.flush(20) == 0
+    time.sleep(0.5)  # the instance's client fetches meanwhile
+    with stopped(broker):
+        one.instance.step()
+        sent = one.instance._answers.unconfirmed
+        assert sent == 16
+        assert poll_until(one.instance._outbox, lambda: one.instance._outbox.delivery_ms > 3_500, 10)
+        one.instance.step()
+        assert one.instance._answers.unconfirmed == 17
+    one.until(lambda: len(one.answers) == 18, "all answers", 60)
+    said = {tag: records[0].header_map["infaas-objective-met"] for tag, records in one.answers.items()}
+    assert {outcome(records[0]) for records in one.answers.values()} == {"ok"}
+    assert sorted(said.values()) == [b"false"] + [b"true"] * 17
+    one.close()
