@@ -8,12 +8,10 @@ with Client() as client:
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-import numpy as np
 import orjson
 import uuid_utils
 
@@ -23,18 +21,16 @@ from infaas.bus.record import Record
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.client.exchange import Exchange
-from infaas.client.registration import Content, Registered, content_of, validation_bytes
+from infaas.client.question import Asked, Question
+from infaas.client.registration import Content, ModelWanted, Registered
 from infaas.client.reply import Reply
-from infaas.schemas import commands, oip
+from infaas.schemas import commands
 from infaas.schemas import headers as h
-from infaas.schemas.commands import Command, RegisterModel, UnregisterModel
-from infaas.schemas.errors import BadInput, KafkaUnavailable, Rejected
-from infaas.schemas.headers import HeaderList, Objective, Optimize
-from infaas.schemas.metadata import from_validation
-from infaas.schemas.oip import Array, InferRequest
+from infaas.schemas.commands import Command, UnregisterModel
+from infaas.schemas.errors import KafkaUnavailable, Rejected
+from infaas.schemas.oip import Array
 from infaas.schemas.topics import QUERIES, REGISTRATIONS
 
-PATIENCE_S = 30.0
 REGISTER_S = 120.0
 
 
@@ -85,7 +81,7 @@ class Client:
         """Answers that carried a correlation id of this client and the query id of another query; they are ignored."""
         return self._exchange.mismatched
 
-    def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Any) -> Reply:
+    def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Unpack[Asked]) -> Reply:
         """Sends a query and waits for its answer; see `submit` for the arguments.
 
         Raises:
@@ -97,85 +93,27 @@ class Client:
         """
         return self.submit(application, inputs, **asked).result()
 
-    def submit(
-        self,
-        application: str | None,
-        inputs: Mapping[str, Array],
-        *,
-        architecture: str | None = None,
-        variant: str | None = None,
-        latency_ms: float | None = None,
-        min_accuracy: float | None = None,
-        max_cost: float | None = None,
-        optimize: Optimize = "cost",
-        strict: bool = True,
-        late_limit_ms: float | None = None,
-        deadline_ms: float | None = None,
-        explain: bool = False,
-        id: str | None = None,  # noqa: A002 - the protocol's name for it
-        outputs: tuple[str, ...] = (),
-        binary: bool = True,
-        timeout: float | None = None,
-        key: str | bytes | None = None,
-        headers: Mapping[str, str | bytes] | None = None,
-        raise_for_outcome: bool = True,
-    ) -> Future[Reply]:
+    def submit(self, application: str | None, inputs: Mapping[str, Array], **asked: Unpack[Asked]) -> Future[Reply]:
         """Sends a query and returns at once; the future holds the answer.
 
         Args:
             application: what to reach any variant of; or None, with `architecture` or `variant` given.
             inputs: arrays by input name, `[rows, ...]` each.
-            architecture: reach any variant of this model instead.
-            variant: reach this variant alone instead.
-            latency_ms: from the append to the query topic to the reply; None = offline, answered when there is room.
-            min_accuracy: floor, 0 to 1.
-            max_cost: USD per 1,000 queries.
-            optimize: what to prefer among the variants that will do.
-            strict: refuse what can't be met and drop what is late; else the closest is served, and marked.
-            late_limit_ms: if not strict, how late is still of use.
-            deadline_ms: absolute, epoch ms, instead of `latency_ms`.
-            explain: leave a decision record.
-            id: your own, echoed.
-            outputs: names wanted; empty = all.
-            binary: tensors as bytes (quick) or as JSON (readable).
-            timeout: s to wait for the answer; None = the objective and half a minute.
-            key: of the record, and of the reply's, such as a stream's key; None = there is none.
-            headers: more record headers, such as `traceparent`.
-            raise_for_outcome: let the future raise what is not `ok`; else look at `reply.outcome`.
+            asked: the objective and all else, by name: see `Asked`.
 
         Raises:
             BadInput: naming the argument.
             PayloadTooLarge, ClientClosed, ProducerFatal: it was not sent.
         """
-        given = {"application": application, "architecture": architecture, "variant": variant}
-        named = {k: v for k, v in given.items() if v is not None}
-        if len(named) != 1:
-            raise BadInput("application", "exactly one of application, architecture and variant", sorted(named))
-        ((scope, name),) = named.items()
-        objective = Objective(
-            scope=scope,  # type: ignore[arg-type]
-            name=name,
-            latency_ms=latency_ms,
-            min_accuracy=min_accuracy or 0.0,
-            max_cost=math.inf if max_cost is None else max_cost,
-            optimize=optimize,
-            strict=strict,
-            late_limit_ms=late_limit_ms,
-            deadline_ms=deadline_ms,
-            explain=explain,
+        question = Question.of(application, inputs, asked, self._claims)
+        answer = self._exchange.ask(
+            self._queries,
+            value=question.value,
+            key=question.key,
+            headers=question.headers,
+            timeout=question.patience_s,
         )
-        asked = h.objective_headers(objective)
-        h.parse_objective(dict(asked))  # what the router would refuse is refused here
-        arrays = {key: np.asarray(array) for key, array in inputs.items()}
-        value, length = oip.encode_request(InferRequest(arrays, id=id, outputs=outputs, binary=binary))
-        key_bytes = key.encode() if isinstance(key, str) else key
-        value, claim = self._claims.put(value, beside=key_bytes)
-        more: HeaderList = h.headers_of([(h.CONTENT_LENGTH, length), *(headers or {}).items()])
-        wait = timeout if timeout is not None else _patience(objective)
-        found = self._exchange.ask(
-            self._queries, value=value, key=key_bytes, headers=[*asked, *claim, *more], timeout=wait
-        )
-        return _then(found, self._claims, raise_for_outcome=raise_for_outcome)
+        return _then(answer, self._claims, raise_for_outcome=asked.get("raise_for_outcome", True))
 
     def register(
         self,
@@ -210,23 +148,8 @@ class Client:
             Rejected: the registrar refuses it; the message names the field and what was expected. Its code is
                 `already_registered` where another model has the name.
         """
-        from pydantic import ValidationError
-
-        repository = Repository(self._repository_url)
-        try:
-            command = RegisterModel(
-                architecture=architecture,
-                application=application,
-                artifact=repository.put(content_of(model)),
-                validation_set=repository.put(validation_bytes(validation_set)),
-                labels=labels,
-                max_batch=max_batch,
-                generators=generators,
-                cores=cores,
-                replace=replace,
-            )
-        except ValidationError as error:
-            raise from_validation(error) from None
+        wanted = ModelWanted(application, labels, max_batch, generators, cores, replace)
+        command = wanted.command(architecture, model, validation_set, Repository(self._repository_url))
         return self._command(command, architecture, timeout)
 
     def unregister(self, architecture: str, *, timeout: float = REGISTER_S) -> Registered:
@@ -242,10 +165,10 @@ class Client:
         self._exchange.close()
 
     def _command(self, command: Command, key: str, timeout: float) -> Registered:
-        found = self._exchange.ask(
+        answer = self._exchange.ask(
             self._registrations, value=commands.encode(command), key=key.encode(), headers=[], timeout=timeout
         )
-        record, _ = found.result()
+        record, _ = answer.result()
         body = orjson.loads(record.value)
         if h.text(record.header_map.get(h.OUTCOME), h.OUTCOME) != "ok":
             raise Rejected(h.text(record.header_map.get(h.REASON), h.REASON), str(body.get("error", body)))
@@ -269,7 +192,7 @@ class AsyncClient:
         """Answers beyond the first that came for queries of this client."""
         return self._client.duplicates
 
-    async def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Any) -> Reply:
+    async def infer(self, application: str | None, inputs: Mapping[str, Array], **asked: Unpack[Asked]) -> Reply:
         """See `Client.infer`."""
         return await asyncio.wrap_future(self._client.submit(application, inputs, **asked))
 
@@ -286,12 +209,7 @@ class AsyncClient:
         await asyncio.to_thread(self._client.close)
 
 
-def _patience(objective: Objective) -> float:
-    wanted = objective.late_limit_ms or objective.latency_ms or 0.0
-    return PATIENCE_S + wanted * (1.0 if objective.strict else h.LATE_LIMIT_FACTOR) / 1000.0
-
-
-def _then(found: Future[tuple[Record, float]], claims: ClaimCheck, *, raise_for_outcome: bool) -> Future[Reply]:
+def _then(answer: Future[tuple[Record, float]], claims: ClaimCheck, *, raise_for_outcome: bool) -> Future[Reply]:
     out: Future[Reply] = Future()
 
     def settle(done: Future[tuple[Record, float]]) -> None:
@@ -307,5 +225,5 @@ def _then(found: Future[tuple[Record, float]], claims: ClaimCheck, *, raise_for_
         else:
             out.set_result(reply)
 
-    found.add_done_callback(settle)
+    answer.add_done_callback(settle)
     return out

@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
+from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
+from infaas.schemas.commands import RegisterModel
 from infaas.schemas.errors import BadModel, QueryTimeout
-from infaas.schemas.metadata import Architecture, Variant
+from infaas.schemas.metadata import Architecture, Variant, from_validation
 from infaas.schemas.names import VariantId
 from infaas.schemas.oip import Array
 from infaas.store.table import Table
@@ -30,6 +33,46 @@ class Registered:
     state: str
     replaced: int | None = None
     """The version whose place it takes when its variants are ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelWanted:
+    """What is to be made of a model; see `Client.register`."""
+
+    application: str
+    labels: tuple[str, ...]
+    max_batch: int
+    generators: tuple[str, ...] | None
+    cores: tuple[int, ...] | None
+    replace: bool = False
+
+    def command(
+        self,
+        architecture: str,
+        model: Content,
+        validation_set: Content | Mapping[str, Array],
+        repository: Repository,
+    ) -> RegisterModel:
+        """The command, with what it names put in the repository.
+
+        Raises:
+            BadInput: naming the field.
+            ArtifactError, StorageFull: the repository does not take it.
+        """
+        try:
+            return RegisterModel(
+                architecture=architecture,
+                application=self.application,
+                artifact=repository.put(content_of(model)),
+                validation_set=repository.put(validation_bytes(validation_set)),
+                labels=self.labels,
+                max_batch=self.max_batch,
+                generators=self.generators,
+                cores=self.cores,
+                replace=self.replace,
+            )
+        except ValidationError as error:
+            raise from_validation(error) from None
 
 
 @dataclass(frozen=True, slots=True)

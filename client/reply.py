@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import orjson
 
@@ -11,7 +12,7 @@ from infaas.bus.record import Record
 from infaas.schemas import headers as h
 from infaas.schemas import oip
 from infaas.schemas.errors import Expired, InfaasError, InferenceFailed, Rejected
-from infaas.schemas.oip import Array
+from infaas.schemas.oip import Array, InferResponse
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,38 +60,30 @@ class Reply:
         Raises:
             BadInput: if it is none of ours.
         """
-        found = record.header_map
-
-        def said(name: str) -> str:
-            return h.text(found.get(name), name)
-
-        outcome = said(h.OUTCOME)
-        outputs: Mapping[str, Array] = {}
-        identity, message = None, ""
+        headers = record.header_map
+        text = partial(_text, headers)
+        outcome, response = text(h.OUTCOME), InferResponse("", {})
         if outcome == "ok":
-            response = oip.decode_response(record.value if value is None else value, h.content_length(found))
-            outputs, identity = response.outputs, response.id
-        else:
-            message = _error(record.value)
+            response = oip.decode_response(record.value if value is None else value, h.content_length(headers))
         return cls(
             outcome=outcome,
-            query_id=said(h.QUERY_ID),
-            outputs=outputs,
-            id=identity,
-            architecture=said(h.SERVED_ARCHITECTURE),
-            variant=said(h.SERVED_VARIANT),
-            worker=said(h.WORKER),
-            accuracy=float(said(h.ACCURACY) or 0),
-            queue_ms=float(said(h.QUEUE_MS) or 0),
-            inference_ms=float(said(h.INFERENCE_MS) or 0),
-            batch_size=int(said(h.BATCH_SIZE) or 0),
-            cost=float(said(h.COST) or 0),
-            objective_met=said(h.OBJECTIVE_MET) == "true" and not _is_late(record, said(h.DUE)),
-            reason=said(h.REASON),
-            message=message,
-            suggestion=said(h.SUGGESTION),
+            query_id=text(h.QUERY_ID),
+            outputs=response.outputs,
+            id=response.id,
+            architecture=text(h.SERVED_ARCHITECTURE),
+            variant=text(h.SERVED_VARIANT),
+            worker=text(h.WORKER),
+            accuracy=float(text(h.ACCURACY) or 0),
+            queue_ms=float(text(h.QUEUE_MS) or 0),
+            inference_ms=float(text(h.INFERENCE_MS) or 0),
+            batch_size=int(text(h.BATCH_SIZE) or 0),
+            cost=float(text(h.COST) or 0),
+            objective_met=text(h.OBJECTIVE_MET) == "true" and not _is_late(record, text(h.DUE)),
+            reason=text(h.REASON),
+            message="" if outcome == "ok" else _error(record.value),
+            suggestion=text(h.SUGGESTION),
             latency_ms=latency_ms,
-            headers=dict(found),
+            headers=dict(headers),
         )
 
     def error(self) -> InfaasError | None:
@@ -114,9 +107,13 @@ def _is_late(record: Record, due: str) -> bool:
         return False
 
 
+def _text(headers: h.HeaderMap, name: str) -> str:
+    return h.text(headers.get(name), name)
+
+
 def _error(value: bytes) -> str:
     try:
-        found = orjson.loads(value)
-        return str(found.get("error", found)) if isinstance(found, dict) else ""
+        body = orjson.loads(value)
+        return str(body.get("error", body)) if isinstance(body, dict) else ""
     except orjson.JSONDecodeError:
         return ""

@@ -164,8 +164,7 @@ class Stage:
         while good < PROBES and time.monotonic() < deadline:
             self.step()
             try:
-                asked = {"latency_ms": PROBE_MS, "min_accuracy": FLOOR, "timeout": 3.0}
-                self._client.infer(APPLICATION, {"x": inputs(1)}, **asked)
+                self._client.infer(APPLICATION, {"x": inputs(1)}, latency_ms=PROBE_MS, min_accuracy=FLOOR, timeout=3.0)
                 good += 1
             except InfaasError:
                 good = 0

@@ -117,6 +117,8 @@ def test_what_is_not_ok_is_raised_or_told(cell):
         ):
             with pytest.raises(BadInput):
                 client.infer(inputs={"x": X}, **bad)
+        with pytest.raises(TypeError, match="latency_sm"):
+            client.infer("numbers", {"x": X}, latency_sm=20)
 
 
 def test_many_threads_and_many_queries_at_once(cell):
