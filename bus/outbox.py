@@ -102,14 +102,17 @@ class Outbox:
         copied = [*headers] if headers else None
         try:
             while not self._produce(topic, value=value, key=key, headers=copied, partition=place, on_delivery=report):
-                if not wait:
-                    raise QueueFull(f"producing to {topic}: the local queue is full")
-                self._producer.poll(FULL_S)
-                if self._fatal is not None:
-                    raise ProducerFatal(self._fatal)
+                self._wait_for_room(topic, wait=wait)
         except BaseException:
             self._unconfirmed.withdraw(number, sent_s)
             raise
+
+    def _wait_for_room(self, topic: str, *, wait: bool) -> None:
+        if not wait:
+            raise QueueFull(f"producing to {topic}: the local queue is full")
+        self._producer.poll(FULL_S)
+        if self._fatal is not None:
+            raise ProducerFatal(self._fatal)
 
     def _produce(self, topic: str, **record: Any) -> bool:
         """Queues a record; False if there is no room."""
