@@ -12,8 +12,9 @@ from infaas.bus.replies import Reply, ReplySender
 from infaas.bus.reply_addresses import ReplyAddresses
 from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.span import SpanReader
+from infaas.bus.topic_sizes import AWAY_S, TopicSizes
 from infaas.client.reply import Reply as ClientReply
-from infaas.schemas.errors import BadReplyAddress
+from infaas.schemas.errors import BadReplyAddress, KafkaUnavailable
 from infaas.schemas.headers import ReplyAddress
 from infaas.schemas.topics import DEAD_LETTERS, REPLIES
 
@@ -178,3 +179,22 @@ def test_a_dead_letter_with_too_many_headers_keeps_its_account_alone(settings, o
     assert all(name.startswith(PREFIX) for name in found)
     assert found[PREFIX + "headers"].startswith(b"100 left out: ")
     assert found[PREFIX + "value.sha256"] == sha256(VALUE).hexdigest().encode()
+
+
+def test_that_no_broker_answers_is_known_for_a_while_and_no_longer(settings, outbox, monkeypatch):
+    """A router meets this at every step: it must not wait for the same silence each time."""
+    nowhere = Outbox(settings.model_copy(update={"bootstrap_servers": "127.0.0.1:1"}), client_id="nowhere")
+    sizes = TopicSizes(nowhere, timeout_s=0.3)
+    with pytest.raises(KafkaUnavailable) as first:
+        sizes.of("replies")
+    began = time.monotonic()
+    for _ in range(100):
+        with pytest.raises(KafkaUnavailable) as again:
+            sizes.of("replies")
+    assert time.monotonic() - began < 0.3
+    assert str(again.value) == str(first.value)
+    monkeypatch.setattr(sizes, "_outbox", outbox)
+    time.sleep(AWAY_S)
+    assert sizes.of("replies") == 0, "asked again, of a broker that is there"
+    assert sizes.of(settings.names.of(REPLIES)) == REPLIES.partitions
+    nowhere.close(0.1)
