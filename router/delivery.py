@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
@@ -35,6 +36,17 @@ class Undelivered:
     error: InfaasError
     due_s: float
     """When it is to be selected again, on the monotonic clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sending:
+    """A query on its way to a partition."""
+
+    incoming: Incoming
+    variant: str
+    partition: int
+    view_offset: int
+    """Of the view on which this was decided."""
 
 
 class Deliveries:
@@ -80,20 +92,9 @@ class Deliveries:
         except InfaasError as error:
             self._fail(incoming, error)
             return
-        offset = self._views.open(self._table.view().offset)
+        sending = _Sending(incoming, variant, partition, self._views.open(self._table.view().offset))
         if not offline:
             self._load.sending(variant, partition)
-
-        def confirmed(delivery: Delivery) -> None:
-            self._views.close(offset)
-            if not offline:
-                stands_at = None if delivery.error else delivery.offset
-                self._load.sent(variant, partition, stands_at, delivery.timestamp_ms, incoming.travel.drop_after_ms)
-            if delivery.error is None:
-                self._done(incoming.record)
-            else:
-                self._fail(incoming, delivery.error)
-
         try:
             self._outbox.send(
                 topic,
@@ -101,14 +102,26 @@ class Deliveries:
                 value=incoming.record.value,
                 headers=_headers(incoming, decision),
                 partition=partition,
-                on_done=confirmed,
+                on_done=partial(self._ended, sending),
             )
         except ProducerFatal:
             raise
         except InfaasError as error:
-            confirmed(Delivery(topic, partition, -1, 0.0, error))
+            self._ended(sending, Delivery(topic, partition, -1, 0.0, error))
             return
         self.dispatched += 1
+
+    def _ended(self, sending: _Sending, delivery: Delivery) -> None:
+        incoming = sending.incoming
+        self._views.close(sending.view_offset)
+        if not incoming.objective.offline:
+            stands_at = None if delivery.error else delivery.offset
+            until_ms = incoming.travel.drop_after_ms
+            self._load.sent(sending.variant, sending.partition, stands_at, delivery.timestamp_ms, until_ms)
+        if delivery.error is None:
+            self._done(incoming.record)
+        else:
+            self._fail(incoming, delivery.error)
 
     def undelivered(self, now_s: float) -> list[Undelivered]:
         """Takes those that are due to be selected again."""
