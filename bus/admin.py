@@ -76,16 +76,16 @@ class Admin:
 
     def make_topics(self, partitions: Mapping[str, int]) -> None:
         """Makes plain topics by full name, for callers who bring their own; those that are there are left."""
-        there = self._list()
-        new = [NewTopic(name, count, -1) for name, count in partitions.items() if name not in there]
+        sizes = self._list()
+        new = [NewTopic(name, count, -1) for name, count in partitions.items() if name not in sizes]
         with translated(f"making {sorted(partitions)}"):
             for future in (self._admin.create_topics(new, request_timeout=TIMEOUT_S) if new else {}).values():
                 future.result()
         self._until(lambda: set(partitions) <= set(self._list()), f"{sorted(partitions)} to be there")
 
     def _ensure(self, wanted: Mapping[str, Topic]) -> list[str]:
-        there = self._list()
-        missing = {name: topic for name, topic in wanted.items() if name not in there}
+        sizes = self._list()
+        missing = {name: topic for name, topic in wanted.items() if name not in sizes}
         if not missing:
             return []
         new = [NewTopic(name, topic.partitions, -1, config=self._config(topic)) for name, topic in missing.items()]
@@ -104,14 +104,14 @@ class Admin:
 
     def check_topics(self) -> list[str]:
         """What differs from the table of topics, a line each; empty = all is as it should be."""
-        there = self._list()
+        sizes = self._list()
         wanted = {self._names.of(topic): topic for topic in FIXED}
-        wrong = [f"{name}: missing" for name in wanted if name not in there]
-        present = [name for name in wanted if name in there]
+        wrong = [f"{name}: missing" for name in wanted if name not in sizes]
+        present = [name for name in wanted if name in sizes]
         wrong += [
-            f"{name}: {there[name]} partitions, at least {wanted[name].partitions} wanted"
+            f"{name}: {sizes[name]} partitions, at least {wanted[name].partitions} wanted"
             for name in present
-            if there[name] < wanted[name].partitions
+            if sizes[name] < wanted[name].partitions
         ]
         for name, settings in self._settings_of(present).items():
             for key, value in self._config(wanted[name]).items():
@@ -132,10 +132,10 @@ class Admin:
 
     def repair_topics(self) -> None:
         """Sets the settings of topics that are there to what the table of topics says."""
-        there = self._list()
+        sizes = self._list()
         resources = []
         for topic in FIXED:
-            if self._names.of(topic) in there:
+            if self._names.of(topic) in sizes:
                 entries = [
                     ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
                     for key, value in self._config(topic).items()
@@ -181,8 +181,8 @@ class Admin:
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; 0 = no such topic."""
         with translated(f"asking for {topic}"):
-            found = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
-        return 0 if found is None or found.error is not None else len(found.partitions)
+            metadata = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
+        return 0 if metadata is None or metadata.error is not None else len(metadata.partitions)
 
     def watermarks(self, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
         """Low watermark and end of every partition of these topics (name → partitions), asked in bulk."""

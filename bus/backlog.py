@@ -42,7 +42,7 @@ class Backlogs:
 
     def count(self, variant: str) -> int:
         """Records that wait for a variant."""
-        return sum(one.count for one in self.of(variant))
+        return sum(waiting.count for waiting in self.of(variant))
 
 
 def read_backlogs(admin: Admin, names: TopicNames, variants: Iterable[str]) -> Backlogs:
@@ -51,19 +51,19 @@ def read_backlogs(admin: Admin, names: TopicNames, variants: Iterable[str]) -> B
     Raises:
         KafkaUnavailable: if no broker answers.
     """
-    there = admin.topics()
-    topics = {t: there[t] for v in variants for t in (names.work(v), names.offline(v)) if t in there}
+    sizes = admin.topics()
+    topics = {t: sizes[t] for v in variants for t in (names.work(v), names.offline(v)) if t in sizes}
     marks, commits = admin.watermarks(topics), admin.committed(topics)
-    found: dict[str, list[Waiting]] = {}
+    by_variant: dict[str, list[Waiting]] = {}
     for (topic, partition), (low, end) in sorted(marks.items()):
         commit = commits.get((topic, partition))
         begin = low if commit is None or commit.offset is None else max(low, commit.offset)
-        found.setdefault(names.variant_of(topic), []).append(Waiting(topic, partition, begin, end, low))
+        by_variant.setdefault(names.variant_of(topic), []).append(Waiting(topic, partition, begin, end, low))
     counts: dict[str, list[int]] = {}
     for topic, count in topics.items():
         counts.setdefault(names.variant_of(topic), []).append(count)
     return Backlogs(
-        {v: tuple(all_) for v, all_ in found.items()},
+        {v: tuple(all_) for v, all_ in by_variant.items()},
         {v: min(pair) for v, pair in counts.items() if len(pair) > 1},
         {v: max(pair) for v, pair in counts.items() if len(pair) > 1 and min(pair) < max(pair)},
     )

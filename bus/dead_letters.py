@@ -67,8 +67,8 @@ class Letter:
                 told += [(f"{PREFIX}{what}.bytes", len(content))]
                 told += [(f"{PREFIX}{what}.sha256", sha256(content).hexdigest())]
         kept: HeaderList = []
-        for name, found in self.headers[:header_count]:
-            short, content = name[:KEPT_NAME], found or b""
+        for name, raw in self.headers[:header_count]:
+            short, content = name[:KEPT_NAME], raw or b""
             if short != name or len(content) > other_bytes:
                 told.append((PREFIX + "header", f"{short}: {_measure(content)}"))
             kept.append((short, content[:other_bytes]))
@@ -105,7 +105,7 @@ class DeadLetters:
         """Writes a consumed record; `on_done` is called when it is confirmed, which is tried until it is.
 
         Raises:
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         self.put_raw(
             key=record.key,

@@ -88,7 +88,7 @@ class Outbox:
             QueueFull: the local queue is full, and `wait` is false.
             PayloadTooLarge: above what any topic takes.
             UnknownTopic: the partition is not known; `learn` the topic.
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
@@ -218,16 +218,16 @@ class Outbox:
             KafkaUnavailable: if no broker answers.
         """
         try:
-            found = self._producer.list_topics(topic, timeout).topics.get(topic)
+            metadata = self._producer.list_topics(topic, timeout).topics.get(topic)
         except KafkaException as error:
             raise translate(error, f"asking for {topic}") from error
-        return 0 if found is None or found.error is not None else len(found.partitions)
+        return 0 if metadata is None or metadata.error is not None else len(metadata.partitions)
 
     def poll(self, timeout: float = 0.0) -> None:
         """Serves delivery reports, and what was put off until now.
 
         Raises:
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         self._take_back()
         self._serve(self._idle_s(timeout))

@@ -111,7 +111,7 @@ class ReplySender:
         """Queues a reply; `on_done` is called when it is confirmed, wherever it ended.
 
         Raises:
-            ProducerFatal: the process has to start anew.
+            ProducerFatal: the process has to start again.
         """
         now_ms = self._outbox.clock.now_ms()
         until_ms = now_ms + OFFLINE_MS if math.isinf(reply.until_ms) else max(reply.until_ms, now_ms + self._grace_ms)

@@ -33,10 +33,10 @@ class ReplyReader:
             logger=log,
         )
         doing = f"reading {self.topic}"
-        found = ask(lambda: self._consumer.list_topics(self.topic, timeout).topics[self.topic], doing, timeout)
-        if found.error is not None or not found.partitions:
+        metadata = ask(lambda: self._consumer.list_topics(self.topic, timeout).topics[self.topic], doing, timeout)
+        if metadata.error is not None or not metadata.partitions:
             raise BadReplyAddress("topic", "a topic that exists; `infaas topics ensure` makes the system's", self.topic)
-        self.partition = random.choice(sorted(found.partitions))
+        self.partition = random.choice(sorted(metadata.partitions))
         where = TopicPartition(self.topic, self.partition)
         _, end = ask(lambda: self._consumer.get_watermark_offsets(where, timeout=timeout), doing, timeout)
         where.offset = end
@@ -52,10 +52,10 @@ class ReplyReader:
         if message is None:
             return []
         out = []
-        for one in [message, *self._consumer.consume(1000, 0)]:
-            error = one.error()
+        for arrived in [message, *self._consumer.consume(1000, 0)]:
+            error = arrived.error()
             if error is None:
-                out.append(Record(one))
+                out.append(Record(arrived))
             elif error.code() != KafkaError._PARTITION_EOF:
                 log.warning("reading replies", extra={"error": str(translate(error))})
         return out

@@ -161,9 +161,9 @@ def _make_room(cache: Path, room_bytes: int) -> None:
     files, before = [], time.time() - IN_USE_S
     for path in cache.iterdir():
         with contextlib.suppress(OSError):  # another process makes room, too
-            found = path.lstat()
+            status = path.lstat()
             if path.is_file():
-                files.append((found.st_mtime, found.st_size, path))
+                files.append((status.st_mtime, status.st_size, path))
     total = sum(size for _, size, _ in files)
     for used, size, path in sorted(files):
         if used < before and (total > room_bytes or path.name.startswith(PART)):

@@ -17,7 +17,7 @@ from infaas.schemas.errors import ConfigurationError
 from infaas.schemas.topics import TopicNames
 
 MIB = 1024 * 1024
-DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected anew
+DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected again
 
 SAFETY: Mapping[str, str] = {
     "enable.idempotence": "a retry would double or reorder records",

@@ -32,10 +32,10 @@ class TelemetryReader:
             logger=log,
         )
         since = TopicPartition(self._topic, 0, int(time.time() * 1000) - back_ms)
-        found = ask(
+        position = ask(
             lambda: self._consumer.offsets_for_times([since], timeout=timeout)[0], f"reading {self._topic}", timeout
         )
-        self._consumer.assign([TopicPartition(self._topic, 0, found.offset if found.offset >= 0 else OFFSET_END)])
+        self._consumer.assign([TopicPartition(self._topic, 0, position.offset if position.offset >= 0 else OFFSET_END)])
 
     def poll(self, timeout: float = 0.0) -> list[tuple[AnyReport, float]]:
         """Reports with their append time (epoch ms), waiting at most `timeout` s for the first."""
@@ -43,13 +43,13 @@ class TelemetryReader:
         if message is None:
             return []
         out = []
-        for one in [message, *self._consumer.consume(BATCH, 0)]:
-            error = one.error()
+        for arrived in [message, *self._consumer.consume(BATCH, 0)]:
+            error = arrived.error()
             if error is not None:
                 if error.code() != KafkaError._PARTITION_EOF:
                     log.warning("reading telemetry", extra={"error": str(translate(error))})
                 continue
-            record = Record(one)
+            record = Record(arrived)
             try:
                 out.append((reports.decode(record.value), record.timestamp_ms))
             except InfaasError as bad:

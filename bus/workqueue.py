@@ -81,13 +81,14 @@ class WorkQueue:
             KafkaUnavailable: if the broker does not answer.
         """
         asked = [TopicPartition(topic, partition) for partition in partitions]
-        found = ask(
+        committed = ask(
             lambda: self._consumer.committed(asked, timeout=ASK_TIMEOUT_S),
             f"asking for commits of {topic}",
             ASK_TIMEOUT_S,
         )
         return {
-            p.partition: Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or "")) for p in found
+            p.partition: Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or ""))
+            for p in committed
         }
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
@@ -97,12 +98,12 @@ class WorkQueue:
             RetryableError: if it does not answer, or has no such partition yet.
         """
         where = TopicPartition(topic, partition)
-        found = ask(
+        watermarks = ask(
             lambda: self._consumer.get_watermark_offsets(where, timeout=ASK_TIMEOUT_S),
             f"asking for the end of {topic}-{partition}",
             ASK_TIMEOUT_S,
         )
-        return int(found[0]), int(found[1])
+        return int(watermarks[0]), int(watermarks[1])
 
     def end(self, topic: str, partition: int) -> int:
         """The end of an assigned partition as of the last fetch; -1 if nothing was fetched yet."""
@@ -121,8 +122,8 @@ class WorkQueue:
         """
         if partition < self._known.get(topic, 0):
             return
-        found = ask(lambda: self._consumer.list_topics(topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S)
-        self._known[topic] = len(found.topics[topic].partitions)
+        metadata = ask(lambda: self._consumer.list_topics(topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S)
+        self._known[topic] = len(metadata.topics[topic].partitions)
         if partition >= self._known[topic]:
             raise UnknownTopic(f"{topic} has {self._known[topic]} partitions, not yet a partition {partition}")
 

@@ -88,8 +88,8 @@ class Exchange:
                 raise ClientClosed("the client is closed")
             self._next += 1
             correlation = f"{self._name}-{self._next}"
-            one = _Open(Future(), now, now + timeout)
-            self._open[correlation] = one
+            asked = _Open(Future(), now, now + timeout)
+            self._open[correlation] = asked
         sent = [*headers, *self._address, (CORRELATION[0], correlation.encode())]
 
         def done(delivery: Delivery) -> None:
@@ -104,12 +104,12 @@ class Exchange:
                 self._fail(correlation, error)
 
         try:
-            self._send(topic, value, key, sent, one, done)
+            self._send(topic, value, key, sent, asked, done)
         except InfaasError:
             with self._lock:
                 self._open.pop(correlation, None)
             raise
-        return one.future
+        return asked.future
 
     def close(self, timeout: float = 5.0) -> None:
         """Stops; what has not been answered fails with ClientClosed."""
@@ -128,7 +128,7 @@ class Exchange:
         value: bytes,
         key: bytes | None,
         headers: HeaderList,
-        one: _Open,
+        asked: _Open,
         done: Callable[[Delivery], None],
     ) -> None:
         while True:
@@ -136,7 +136,7 @@ class Exchange:
                 self._outbox.send(topic, value=value, key=key, headers=headers, on_done=done, wait=False)
                 return
             except QueueFull:
-                if time.monotonic() > one.until:
+                if time.monotonic() > asked.until:
                     raise
                 time.sleep(FULL_S)  # the thread serves the queue meanwhile
 

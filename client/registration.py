@@ -94,12 +94,12 @@ def content_of(content: Content) -> Path | bytes:
     return Path(content) if isinstance(content, str) else content
 
 
-def validation_bytes(found: Content | Mapping[str, Array]) -> Path | bytes:
+def validation_bytes(validation_set: Content | Mapping[str, Array]) -> Path | bytes:
     """A validation set as a file: arrays by input name plus `labels` are packed as .npz."""
-    if not isinstance(found, Mapping):
-        return content_of(found)
+    if not isinstance(validation_set, Mapping):
+        return content_of(validation_set)
     out = io.BytesIO()
-    np.savez_compressed(out, allow_pickle=False, **found)
+    np.savez_compressed(out, allow_pickle=False, **validation_set)
     return out.getvalue()
 
 
@@ -117,20 +117,20 @@ def follow(settings: BusSettings, architecture: str, version: int, *, timeout: f
         last = None
         while True:
             view = table.view()
-            found = view.architectures.get(architecture)
-            if found is not None and found.version >= version:
+            known = view.architectures.get(architecture)
+            if known is not None and known.version >= version:
                 variants = tuple(
                     v
                     for v in sorted(view.variants.values(), key=lambda v: v.variant)
-                    if v.architecture == architecture and VariantId.parse(v.variant).version == found.version
+                    if v.architecture == architecture and VariantId.parse(v.variant).version == known.version
                 )
                 measured = {v.variant: tuple(sorted(view.profiles.get(v.variant, {}))) for v in variants}
-                now = Progress(found, variants, measured)
+                now = Progress(known, variants, measured)
                 if now != last:
                     last = now
                     yield now
-                if found.state == "failed":
-                    raise BadModel("architecture", "a model of which a variant can be built", found.reason)
+                if known.state == "failed":
+                    raise BadModel("architecture", "a model of which a variant can be built", known.reason)
                 if now.done:
                     return
             table.poll(POLL_S)

@@ -56,10 +56,10 @@ class VariantId:
         Raises:
             BadName: if it is not one.
         """
-        found = _VARIANT.fullmatch(name)
-        if not found:
+        match = _VARIANT.fullmatch(name)
+        if not match:
             raise BadName("variant", "<architecture>.v<version>.<engine>-<platform><cores>-<precision>", name)
-        part = found.groupdict()
+        part = match.groupdict()
         return cls(
             part["architecture"],
             int(part["version"]),

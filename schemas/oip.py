@@ -177,17 +177,17 @@ def _split(value: bytes, json_length: int | None) -> tuple[dict[str, Any], memor
 
 
 def _identifier(body: Mapping[str, Any]) -> str | None:
-    found = body.get("id")
-    if found is not None and not isinstance(found, str):
-        raise BadTensor("id", "text", found)
-    return found
+    identifier = body.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise BadTensor("id", "text", identifier)
+    return identifier
 
 
 def _parameters(owner: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    found = owner.get("parameters") or {}
-    if not isinstance(found, dict):
-        raise BadTensor(where, "an object", found)
-    return found
+    parameters = owner.get("parameters") or {}
+    if not isinstance(parameters, dict):
+        raise BadTensor(where, "an object", parameters)
+    return parameters
 
 
 def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, Array]:
@@ -304,20 +304,20 @@ def _encode(
     parts: list[bytes] = []
     described: list[dict[str, Any]] = []
     for name, array in tensors.items():
-        one: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
+        tensor: dict[str, Any] = {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
         if binary:
             data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
-            one["parameters"] = {"binary_data_size": len(data)}
+            tensor["parameters"] = {"binary_data_size": len(data)}
             parts.append(data)
         elif array.dtype.kind == "f" and not np.isfinite(array).all():  # orjson would write null for all three
             raise BadTensor(
                 f"{field_name}.{name}.data", "finite values in JSON; the binary form holds others", "NaN or infinity"
             )
         elif array.dtype == np.float16:  # orjson knows no half floats
-            one["data"] = np.ascontiguousarray(array, dtype=np.float32).ravel()
+            tensor["data"] = np.ascontiguousarray(array, dtype=np.float32).ravel()
         else:
-            one["data"] = np.ascontiguousarray(array).ravel()
-        described.append(one)
+            tensor["data"] = np.ascontiguousarray(array).ravel()
+        described.append(tensor)
     body[field_name] = described
     head = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
     return (head + b"".join(parts), len(head)) if binary else (head, None)

@@ -28,7 +28,7 @@ class CallerHeaders:
     @classmethod
     def of(cls, headers: Headers) -> CallerHeaders:
         """Reads them; what is wrong is told, not raised, so that the reply address is known all the same."""
-        found: dict[str, bytes | str | None] = {}
+        by_name: dict[str, bytes | str | None] = {}
         trouble: BadHeader | None = None
         total = 0
         for name, value in headers:
@@ -40,12 +40,12 @@ class CallerHeaders:
             if wrong is not None:
                 trouble = trouble or wrong
             elif value:
-                found[known] = value
+                by_name[known] = value
             else:
-                found.pop(known, None)
+                by_name.pop(known, None)
         if total > TOTAL_LIMIT_BYTES:
             trouble = BadHeader("headers", f"at most {TOTAL_LIMIT_BYTES} bytes in all", f"{total} bytes")
-        return cls(found, trouble)
+        return cls(by_name, trouble)
 
 
 def _wrong(name: str, known: str, value: bytes | str | None) -> BadHeader | None:

@@ -79,34 +79,34 @@ class Objective:
         return self.latency_ms is None and self.deadline_ms is None
 
 
-def has_scope(found: HeaderMap) -> bool:
+def has_scope(headers: HeaderMap) -> bool:
     """Whether headers say what is asked for, so that the body need not be read."""
-    return any(found.get(name) for name in SCOPES.values())
+    return any(headers.get(name) for name in SCOPES.values())
 
 
-def parse_objective(found: HeaderMap) -> Objective:
+def parse_objective(headers: HeaderMap) -> Objective:
     """Reads an objective out of headers.
 
     Raises:
         BadHeader, BadName: naming the header and what was expected.
     """
-    scope, name = _scope(found)
-    if not any(header in found for header in OBJECTIVE_NAMES):  # a name alone is common and quick to read
+    scope, name = _scope(headers)
+    if not any(header in headers for header in OBJECTIVE_NAMES):  # a name alone is common and quick to read
         return Objective(scope, name)
-    latency = number(found, LATENCY_MS, 0.0, MAX_LATENCY_MS, above=True)
-    late = number(found, LATE_LIMIT_MS, 0.0, MAX_LATENCY_MS)
+    latency = number(headers, LATENCY_MS, 0.0, MAX_LATENCY_MS, above=True)
+    late = number(headers, LATE_LIMIT_MS, 0.0, MAX_LATENCY_MS)
     return Objective(
         scope=scope,
         name=name,
         latency_ms=latency,
-        min_accuracy=number(found, MIN_ACCURACY, 0.0, 1.0) or 0.0,
-        max_cost=math.inf if (cost := number(found, MAX_COST, 0.0, math.inf)) is None else cost,
-        optimize=_choice(found, OPTIMIZE, OPTIMIZE_VALUES, "cost"),
-        latency_from=_choice(found, LATENCY_FROM, LATENCY_FROM_VALUES, "append"),
-        strict=flag(found, STRICT, default=True),
+        min_accuracy=number(headers, MIN_ACCURACY, 0.0, 1.0) or 0.0,
+        max_cost=math.inf if (cost := number(headers, MAX_COST, 0.0, math.inf)) is None else cost,
+        optimize=_choice(headers, OPTIMIZE, OPTIMIZE_VALUES, "cost"),
+        latency_from=_choice(headers, LATENCY_FROM, LATENCY_FROM_VALUES, "append"),
+        strict=flag(headers, STRICT, default=True),
         late_limit_ms=late,
-        deadline_ms=number(found, DEADLINE, 0.0, 1e15),
-        explain=flag(found, EXPLAIN, default=False),
+        deadline_ms=number(headers, DEADLINE, 0.0, 1e15),
+        explain=flag(headers, EXPLAIN, default=False),
     )
 
 
@@ -134,21 +134,21 @@ def objective_headers(objective: Objective) -> HeaderList:
     return out
 
 
-def _scope(found: HeaderMap) -> tuple[ScopeKind, str]:
-    given = [(kind, header) for kind, header in SCOPES.items() if found.get(header)]
+def _scope(headers: HeaderMap) -> tuple[ScopeKind, str]:
+    given = [(kind, header) for kind, header in SCOPES.items() if headers.get(header)]
     if len(given) != 1:
         expected = f"exactly one of {', '.join(SCOPES.values())}"
         raise BadHeader("scope", expected, [header for _, header in given] or "none of them")
     kind, header = given[0]
-    name = text(found[header], header)
+    name = text(headers[header], header)
     if kind == "variant":
         VariantId.parse(name)
         return kind, name
     return kind, check_name(header, name)
 
 
-def _choice(found: HeaderMap, name: str, values: tuple[T, ...], default: T) -> T:
-    raw = text(found.get(name), name)
+def _choice(headers: HeaderMap, name: str, values: tuple[T, ...], default: T) -> T:
+    raw = text(headers.get(name), name)
     if not raw:
         return default
     for value in values:

@@ -30,15 +30,15 @@ def headers_from_parameters(parameters: Mapping[str, object]) -> HeaderMap:
     """
     if len(parameters) > MOST:
         raise BadHeader("parameters", f"at most {MOST} of them", len(parameters))
-    found: dict[str, bytes | str | None] = {}
+    headers: dict[str, bytes | str | None] = {}
     for key, value in parameters.items():
         header = _header(key)
         if header is None or value is None or value == "":
             continue
         if not isinstance(value, str | int | float | bool):
             raise BadHeader(f"parameters.{key}", "text, a number or a boolean", value)
-        found[header] = str(value).lower() if isinstance(value, bool) else str(value)
-    return found
+        headers[header] = str(value).lower() if isinstance(value, bool) else str(value)
+    return headers
 
 
 def _header(key: str) -> str | None:

@@ -20,7 +20,7 @@ class ReplyAddress:
     partition: int | None = None
 
 
-def parse_reply_address(found: HeaderMap) -> ReplyAddress:
+def parse_reply_address(headers: HeaderMap) -> ReplyAddress:
     """Reads where the reply goes, in the conventions of AMQP-like clients and of Spring.
 
     Raises:
@@ -28,38 +28,38 @@ def parse_reply_address(found: HeaderMap) -> ReplyAddress:
     """
     topic = partition = None
     for name in REPLY_TO:
-        if found.get(name):
+        if headers.get(name):
             try:
-                topic = text(found[name], name)
+                topic = text(headers[name], name)
             except BadHeader as error:
                 raise BadReplyAddress(name, error.expected, error.found) from None
             break
     for name in REPLY_TO_PARTITION:
-        if found.get(name):
-            partition = _partition(name, found[name])
+        if headers.get(name):
+            partition = _partition(name, headers[name])
             break
     return ReplyAddress(topic, partition)
 
 
-def correlation_id(found: HeaderMap) -> tuple[str, bytes | str] | None:
+def correlation_id(headers: HeaderMap) -> tuple[str, bytes | str] | None:
     """The correlation header as it came, to be echoed under the same name, byte for byte; one over the limit is none."""
     value = None
     for name in CORRELATION:
-        if value := found.get(name):
+        if value := headers.get(name):
             return (name, value) if len(value) <= TEXT_LIMIT_BYTES else None
-    spelled = {name.lower(): name for name in found}
+    spelled = {name.lower(): name for name in headers}
     for name in CORRELATION:
-        if (other := spelled.get(name.lower())) is not None and (value := found[other]):
+        if (other := spelled.get(name.lower())) is not None and (value := headers[other]):
             return (other, value) if len(value) <= TEXT_LIMIT_BYTES else None
     return None
 
 
-def echoed(found: HeaderMap) -> list[tuple[str, bytes | str]]:
+def echoed(headers: HeaderMap) -> list[tuple[str, bytes | str]]:
     """What else of a query's headers its reply carries, in whatever case form they came."""
-    spelled = {name.lower(): name for name in found}
+    spelled = {name.lower(): name for name in headers}
     out = []
     for name in (CLOUD_EVENT_ID, TRACEPARENT):
-        value = found.get(spelled.get(name, name))
+        value = headers.get(spelled.get(name, name))
         if value and len(value) <= TEXT_LIMIT_BYTES:
             out.append((name, value))
     return out

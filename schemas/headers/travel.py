@@ -75,29 +75,29 @@ def travel_headers(travel: Travel, original: Headers | None) -> HeaderList:
     return out
 
 
-def parse_travel(found: HeaderMap) -> Travel:
+def parse_travel(headers: HeaderMap) -> Travel:
     """Reads what the router wrote with `travel_headers`.
 
     Raises:
         BadHeader: naming the header; without a query id it is not the router's.
     """
     return Travel(
-        query_id=_identity(found),
-        appended_ms=number(found, APPENDED_MS, 0.0, 1e15) or 0.0,
-        deadline_ms=or_infinite(number(found, DEADLINE, 0.0, 1e15)),
-        drop_after_ms=or_infinite(number(found, DROP_AFTER, 0.0, 1e15)),
-        attempt=int(number(found, ATTEMPT, 0.0, 1e6) or 0),
-        excluded=tuple(filter(None, text(found.get(EXCLUDED), EXCLUDED).split(","))),
-        mark=text(found.get(MARK), MARK),
+        query_id=_identity(headers),
+        appended_ms=number(headers, APPENDED_MS, 0.0, 1e15) or 0.0,
+        deadline_ms=or_infinite(number(headers, DEADLINE, 0.0, 1e15)),
+        drop_after_ms=or_infinite(number(headers, DROP_AFTER, 0.0, 1e15)),
+        attempt=int(number(headers, ATTEMPT, 0.0, 1e6) or 0),
+        excluded=tuple(filter(None, text(headers.get(EXCLUDED), EXCLUDED).split(","))),
+        mark=text(headers.get(MARK), MARK),
         reply=ReplyAddress(
-            text(found[REPLY_TOPIC], REPLY_TOPIC) if REPLY_TOPIC in found else None,
-            int(number(found, REPLY_PARTITION, 0.0, 2**31) or 0) if REPLY_PARTITION in found else None,
+            text(headers[REPLY_TOPIC], REPLY_TOPIC) if REPLY_TOPIC in headers else None,
+            int(number(headers, REPLY_PARTITION, 0.0, 2**31) or 0) if REPLY_PARTITION in headers else None,
         ),
     )
 
 
-def _identity(found: HeaderMap) -> str:
-    identity = text(found.get(QUERY_ID), QUERY_ID)
+def _identity(headers: HeaderMap) -> str:
+    identity = text(headers.get(QUERY_ID), QUERY_ID)
     if not identity:
         raise BadHeader(QUERY_ID, "a query id", "nothing")
     return identity

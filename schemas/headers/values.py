@@ -46,15 +46,15 @@ def headers_of(pairs: Iterable[tuple[str, object]]) -> HeaderList:
     return [(name, value_bytes(value)) for name, value in pairs if value is not None]
 
 
-def number(found: HeaderMap, name: str, low: float, high: float, *, above: bool = False) -> float | None:
+def number(headers: HeaderMap, name: str, low: float, high: float, *, above: bool = False) -> float | None:
     """A number in its range; None if it is not given.
 
     Raises:
         BadHeader: naming the header and the range.
     """
-    if not found.get(name):
+    if not headers.get(name):
         return None
-    raw = text(found[name], name)
+    raw = text(headers[name], name)
     expected = f"a number {'above' if above else 'from'} {low:g} to {high:g}"
     if not _NUMBER.fullmatch(raw):  # float() takes `1_000` and the digits of other scripts
         raise BadHeader(name, expected, raw)
@@ -64,13 +64,13 @@ def number(found: HeaderMap, name: str, low: float, high: float, *, above: bool 
     return value
 
 
-def content_length(found: HeaderMap) -> int | None:
+def content_length(headers: HeaderMap) -> int | None:
     """The length of a body's JSON part, if it has binary tensors behind it.
 
     Raises:
         BadHeader: if it is no number.
     """
-    raw = text(found.get(CONTENT_LENGTH), CONTENT_LENGTH)
+    raw = text(headers.get(CONTENT_LENGTH), CONTENT_LENGTH)
     if not raw:
         return None
     if not _LENGTH.fullmatch(raw):
@@ -78,15 +78,15 @@ def content_length(found: HeaderMap) -> int | None:
     return int(raw)
 
 
-def flag(found: HeaderMap, name: str, *, default: bool) -> bool:
+def flag(headers: HeaderMap, name: str, *, default: bool) -> bool:
     """`true` or `false`.
 
     Raises:
         BadHeader: if it is neither.
     """
-    if not found.get(name):
+    if not headers.get(name):
         return default
-    raw = text(found[name], name).lower()
+    raw = text(headers[name], name).lower()
     if raw not in ("true", "false"):
         raise BadHeader(name, "true or false", raw)
     return raw == "true"
