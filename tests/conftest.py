@@ -1,4 +1,4 @@
-"""One real Kafka for the whole run, a topic prefix for each test; nothing is left behind."""
+"""One real Kafka for each process of the run, a topic prefix for each test; nothing is left behind."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ from infaas.bus.settings import BusSettings
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Where tests run in parallel, unless another `--dist` is asked for."""
+    from schedule import Schedule
+
+    return Schedule(config, log) if config.getoption("dist") == "load" else None
+
+
 @pytest.fixture(scope="session")
 def bootstrap() -> Iterator[str]:
-    """Bootstrap servers: those of INFAAS_BOOTSTRAP_SERVERS, else of an embedded broker started for this run."""
+    """Bootstrap servers: those of INFAAS_BOOTSTRAP_SERVERS, else of an embedded broker started for this process of the run."""
     given = os.environ.get("INFAAS_BOOTSTRAP_SERVERS")
     if given:
         yield given
