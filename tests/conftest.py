@@ -17,6 +17,13 @@ from infaas.bus.settings import BusSettings
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """An interrupted run leaves nothing behind either."""
+    from interruption import Interruption
+
+    config.pluginmanager.register(Interruption())
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
     """Where tests run in parallel, unless another `--dist` is asked for."""

@@ -248,6 +248,7 @@ class EmbeddedBroker:
             "command": command,
             "environment": self._environment,
             "state": {"port": self.port},
+            "temporary": self._temporary and not detached,
         }
         self._watcher = subprocess.Popen(
             [sys.executable, "-I", "-S", watch.__file__, json.dumps(request), *(["--detached"] if detached else [])],

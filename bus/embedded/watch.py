@@ -2,7 +2,8 @@
 
 Run as a script, without the rest of the package, so that it starts at once and stays small. It locks the data folder, starts
 Java as its own child and writes `broker.json`. It stops Java when told (SIGTERM), when its standard input closes (the owner
-is gone, however it went), or leaves it alone when started with `--detached`. If it is itself killed, the kernel ends Java.
+is gone, however it went; then a temporary folder goes too), or leaves it alone when started with `--detached`. If it is
+itself killed, the kernel ends Java.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import fcntl
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -53,9 +55,11 @@ def main() -> int:
     part.replace(state)
     threading.Thread(target=wait_for, args=(java, stop_now), daemon=True).start()
     watched = [stop_pipe] if detached else [stop_pipe, 0]
-    select.select(watched, [], [])
+    awake, _, _ = select.select(watched, [], [])
     status = end(java)
     state.unlink(missing_ok=True)
+    if request["temporary"] and 0 in awake:  # nobody else is left who would
+        shutil.rmtree(data, ignore_errors=True)
     return status
 
 

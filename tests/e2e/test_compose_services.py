@@ -1,7 +1,6 @@
 """The services as docker-compose.yml starts them: its commands, its environment, each a process of its own, on a real Kafka."""
 
 import os
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 from models import VALIDATION, classifier
-from processes import family, left_of
+from processes import family, left_of, start
 
 from infaas.bus.settings import BusSettings
 from infaas.client import Client, follow
@@ -33,14 +32,14 @@ def started(bootstrap, tmp_path):
     }
     processes = []
 
-    def start(name):
+    def begin(name):
         with (tmp_path / f"{name}.log").open("wb") as log:
             command = [sys.executable, "-m", "infaas.cli.main", *COMPOSE[name]["command"]]
             environment = {**outside, **COMPOSE[name]["environment"], **of_machine}
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
+            return start(command, env=environment, stdout=log, stderr=log, start_new_session=True)
 
-    assert start("topics").wait(60) == 0, (tmp_path / "topics.log").read_text()
-    processes += [start(name) for name in SERVICES]
+    assert begin("topics").wait(60) == 0, (tmp_path / "topics.log").read_text()
+    processes += [begin(name) for name in SERVICES]
     yield (
         BusSettings(bootstrap_servers=bootstrap, topic_prefix=prefix), of_machine["INFAAS_REPOSITORY_URL"],
         dict(zip(SERVICES, processes, strict=True)),

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from processes import family, left_of
+from processes import family, left_of, start
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = dict(re.findall(r"^```(\w+ \w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
@@ -53,7 +53,7 @@ def shell(tmp_path):
 def up(shell):
     log = shell.folder / "up.log"
     with log.open("wb") as out:
-        process = subprocess.Popen(
+        process = start(
             ["sh", "-c", f"exec {BLOCKS['sh up']}"], cwd=shell.folder, env=shell.environment, stdout=out, stderr=out,
             start_new_session=True,
         )  # fmt: skip

@@ -11,7 +11,7 @@ import orjson
 import psutil
 import pytest
 from models import VALIDATION, classifier
-from processes import family, left_of
+from processes import family, left_of, start
 
 from infaas.bus.outbox import Outbox
 from infaas.bus.reply_reader import ReplyReader
@@ -32,16 +32,23 @@ class Up:
             "INFAAS_WORKER_CACHE_DIR": str(folder / "cache"),
         }
         with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
+            self.process = start(
                 [sys.executable, "-m", "infaas.cli.main", "up", "--data-dir", str(folder / "data"), *options],
                 env=self.environment, stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
+        try:
+            self._wait_until_ready()
+            self.servers = self.infaas("broker", "status").stdout.split()[0]
+        except BaseException:
+            self.end()
+            raise
+
+    def _wait_until_ready(self):
         deadline = time.monotonic() + READY_S
         while "ready; logs" not in self.log.read_text():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.1)
-        self.servers = self.infaas("broker", "status").stdout.split()[0]
 
     def infaas(self, *arguments, check=True):
         return subprocess.run(

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from cell import VARIANT, Cell, profile
 from models import VALIDATION, classifier, tree
+from processes import start
 from topic_reader import TopicReader
 from typer.testing import CliRunner
 
@@ -52,7 +53,7 @@ def files(tmp_path):
 @contextlib.contextmanager
 def service(module, folder):
     with (folder / f"{module}.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", module], stdout=log, stderr=log)
+        process = start([sys.executable, "-m", module], stdout=log, stderr=log)
     try:
         yield process
     finally:
@@ -220,9 +221,7 @@ def test_a_watcher_that_leaves_is_told_that_it_goes_on_and_another_model_of_the_
     )
     with service("infaas.registrar", files):
         command = [sys.executable, "-m", "infaas.cli.main", "register", *map(str, asked), "--wait"]
-        watcher = subprocess.Popen(
-            command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, stdin=subprocess.DEVNULL
-        )
+        watcher = start(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, stdin=subprocess.DEVNULL)
         begun = watcher.stderr.readline()
         assert "linear version 1: accepted" in begun
         watcher.send_signal(signal.SIGINT)

@@ -11,6 +11,7 @@ import time
 import psutil
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource
+from processes import start
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker, broker, identity, jars, ports
@@ -78,7 +79,7 @@ def test_killed_owner_leaves_no_broker(tmp_path):
         "from infaas.bus.embedded import EmbeddedBroker\nfrom pathlib import Path\nimport sys, time\n"
         "b = EmbeddedBroker.start(data_dir=Path(sys.argv[1]), quick=True)\nprint(b.pid, flush=True)\ntime.sleep(600)\n"
     )
-    owner = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    owner = start([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     java = int(owner.stdout.readline())
     watcher = psutil.Process(java).ppid()

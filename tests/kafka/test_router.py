@@ -1,15 +1,14 @@
 """A router on real Kafka: whatever one query is, it is that query's, and what travels is the system's to say."""
 
 import math
-import os
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from cell import VARIANT, Cell, outcome, reason
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from processes import start
 from raw_producer import RawProducer
 from topic_reader import TopicReader
 
@@ -340,7 +339,7 @@ def test_two_routers_share_the_queries_and_no_rebalance_or_kill_loses_one(cell, 
     cell.until(flowing(lambda: len(first._intake.partitions) == 12), "all partitions again")
     cell.until(lambda: set(tags(cell)) == set(sent), "all of them at work")
     assert len(tags(cell)) == len(sent), "who leaves in good order doubles nothing"
-    killed = subprocess.Popen([sys.executable, "-m", "infaas.router"], env=os.environ)
+    killed = start([sys.executable, "-m", "infaas.router"])
     try:
         cell.until(flowing(lambda: len(first._intake.partitions) == 6), "a router in another process")
         send(200)

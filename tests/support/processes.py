@@ -1,8 +1,18 @@
-"""Looking for what a test may have left behind."""
+"""Starting processes that don't outlive a test, and looking for what a test may have left behind."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import psutil
+
+LEASHED = Path(__file__).with_name("leashed.py")
+
+
+def start(command, **options):
+    """Starts a process that ends with this one, even if this one is killed; options are those of `subprocess.Popen`."""
+    return subprocess.Popen([sys.executable, "-I", "-S", str(LEASHED), *map(str, command)], **options)
 
 
 def family(pid):
