@@ -10,65 +10,20 @@ import deadly_engine
 import numpy as np
 import psutil
 import pytest
-from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
+from cell import VARIANT, doubling_model, outcome, reason
+from serving import child, router, serve, serving_cell, state, supervisor, taken
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
-from infaas.policy.capacity import capacity
-from infaas.router.loop import Router
-from infaas.router.settings import RouterSettings
 from infaas.schemas import oip
 from infaas.schemas.metadata import Owner
 from infaas.schemas.topics import DEAD_LETTERS
-from infaas.workers.settings import WorkerSettings
-from infaas.workers.supervisor import Supervisor
 
 
 @pytest.fixture
 def cell(settings, environment):
-    one = Cell(settings)
-    admin = Admin(settings, client_id="test")
-    admin.ensure_variant_topics(VARIANT)
-    one.publish(Repository().put(doubling_model()))
-    yield one
-    for other in reversed(one.others):
-        other.close()
-    one.close()
-    admin.close()
-
-
-def supervisor(cell, name="w1"):
-    one = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=1))
-    cell.others.append(one)
-    return one
-
-
-def router(cell):
-    one = Router(settings=cell.settings, own=RouterSettings())
-    cell.others.append(one)
-    return one
-
-
-def serve(cell, one, number=0):
-    """Places an instance and gives it all partitions."""
-    cell.place(one.name, number + 1)
-    cell.until(lambda: fact(cell, one.name, number) == "active", "an active instance")
-    cell.assign([Owner(worker=one.name, boot_id=one.boot_id, instance=number)] * 4)
-    cell.until(lambda: taken(cell, one.name, number) == (0, 1, 2, 3), "its partitions")
-
-
-def fact(cell, worker, number=0):
-    found = cell.table.view().instances.get((worker, VARIANT, number))
-    return found.state if found else None
-
-
-def taken(cell, worker, number=0):
-    found = cell.table.view().instances.get((worker, VARIANT, number))
-    return found.taken if found else ()
-
-
-def child(cell, worker, number=0):
-    return next(one for one in cell.others if getattr(one, "name", "") == worker)._running[VARIANT, number].child
+    with serving_cell(settings) as cell:
+        yield cell
 
 
 def test_a_query_is_answered_in_its_form_with_all_that_a_caller_wants_to_know(cell):
@@ -230,7 +185,7 @@ def test_a_record_that_kills_is_condemned_and_its_neighbours_are_not(cell, monke
     assert reason(cell.answers["q20"][-1]) == "poison"
     others = {outcome(r) for tag, records in cell.answers.items() for r in records if tag != "q20"}
     assert others == {"ok"}
-    assert fact(cell, "w1") == "active", "what a record does is not the instance's fault"
+    assert state(cell, "w1") == "active", "what a record does is not the instance's fault"
 
 
 def test_partitions_move_without_loss(cell):
@@ -238,7 +193,7 @@ def test_partitions_move_without_loss(cell):
     serve(cell, first)
     router(cell)
     cell.place("w2", 1)
-    cell.until(lambda: fact(cell, "w2") == "active", "the second instance")
+    cell.until(lambda: state(cell, "w2") == "active", "the second instance")
     one, two = (Owner(worker=s.name, boot_id=s.boot_id, instance=0) for s in (first, second))
     for round_, owners in enumerate([[two] * 4, [one, two, one, two], [one] * 4, [two] * 4]):
         for i in range(100):
@@ -250,7 +205,7 @@ def test_partitions_move_without_loss(cell):
         )
     cell.until(lambda: len(cell.answers) == 400, "all answers")
     cell.place("w1", 0)
-    cell.until(lambda: fact(cell, "w1") is None, "the drained instance to be gone")
+    cell.until(lambda: state(cell, "w1") is None, "the drained instance to be gone")
 
 
 def test_a_supervisor_with_a_verdict_comes_back_under_a_new_boot_id(cell):
@@ -280,7 +235,3 @@ def test_a_newer_supervisor_ends_an_older_one(cell):
         for _ in range(1000):
             old.step()
     old.abandon()
-
-
-def test_profile_is_used():
-    assert capacity(profile(), None) > 0

@@ -1,5 +1,6 @@
 """A supervisor on real Kafka: what is so is written until it stands there, under boot ids that are ordered, whatever dies."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -9,6 +10,7 @@ import onnx
 import psutil
 import pytest
 from cell import VARIANT, Cell, doubling_model, outcome
+from serving import ALL, active, assign, fact, held, router, serving_cell, state, supervisor
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
@@ -17,59 +19,20 @@ from infaas.bus.repository import Repository
 from infaas.bus.settings import DELIVERY_TIMEOUT_MS
 from infaas.host.child import Child
 from infaas.host.deadlines import SILENCE_S
-from infaas.router.loop import Router
-from infaas.router.settings import RouterSettings
 from infaas.schemas.errors import Fenced
-from infaas.schemas.metadata import Hardware, Instance, Owner, Verdict, Worker
+from infaas.schemas.metadata import Hardware, Instance, Verdict, Worker
 from infaas.store.boot import next_boot_id
 from infaas.store.facts import FactWriter
 from infaas.workers import supervisor as module
 from infaas.workers.crashes import CRASHES
-from infaas.workers.settings import WorkerSettings
-from infaas.workers.supervisor import Supervisor
 
 MIB = 1024 * 1024
-ALL = (0, 1, 2, 3)
 
 
 @pytest.fixture
 def cell(settings, environment):
-    cell = Cell(settings)
-    admin = Admin(settings, client_id="test")
-    admin.ensure_variant_topics(VARIANT)
-    cell.publish(Repository().put(doubling_model()))
-    yield cell
-    for service in reversed(cell.others):
-        service.close()
-    cell.close()
-    admin.close()
-
-
-def supervisor(cell, name="w1", cores=1):
-    made = Supervisor(settings=cell.settings, own=WorkerSettings(name=name, cores=cores))
-    cell.others.append(made)
-    return made
-
-
-def active(cell, worker):
-    cell.place(worker.name, 1)
-    cell.until(lambda: state(cell, worker.name) == "active", "an active instance")
-
-
-def assign(cell, worker):
-    cell.assign([Owner(worker=worker.name, boot_id=worker.boot_id, instance=0)] * len(ALL))
-
-
-def fact(cell, worker, number=0):
-    return cell.table.view().instances.get((worker, VARIANT, number))
-
-
-def state(cell, worker):
-    return record.state if (record := fact(cell, worker)) else None
-
-
-def held(cell, worker):
-    cell.until(lambda: (record := fact(cell, worker.name)) and record.taken == ALL, "its partitions")
+    with serving_cell(settings) as cell:
+        yield cell
 
 
 def ask(cell, tag):
@@ -87,14 +50,13 @@ def earlier_life(cell, boot_id, *, number=7):
 
 
 def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(settings, environment, monkeypatch):
-    with EmbeddedBroker.start(quick=True) as broker:
+    with EmbeddedBroker.start(quick=True) as broker, contextlib.ExitStack() as stack:
         own = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
         monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", own.bootstrap_servers)
         admin = Admin(own, client_id="test")
         admin.ensure_topics()
-        admin.ensure_variant_topics(VARIANT)
-        cell = Cell(own)
-        cell.publish(Repository().put(doubling_model()))
+        admin.close()
+        cell = stack.enter_context(serving_cell(own))
         worker = supervisor(cell)
         active(cell, worker)
         assign(cell, worker)
@@ -111,12 +73,8 @@ def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(setting
         broker.restart()
         held(cell, worker)
         cell.until(lambda: set(running.ownership.holding.values()) == {"held"}, "the child to have them")
-        cell.others.append(Router(settings=own, own=RouterSettings()))
+        router(cell)
         ask(cell, "after")
-        for service in reversed(cell.others):
-            service.close()
-        cell.close()
-        admin.close()
 
 
 def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_comparison(settings, environment, monkeypatch):
@@ -148,7 +106,7 @@ def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(ce
     active(cell, worker)
     assign(cell, worker)
     held(cell, worker)
-    cell.others.append(Router(settings=cell.settings, own=RouterSettings()))
+    router(cell)
     ask(cell, "before")
     hung = worker._running[VARIANT, 0].child.pid
     os.kill(hung, signal.SIGSTOP)
