@@ -10,11 +10,12 @@ import deadly_engine
 import numpy as np
 import psutil
 import pytest
-from cell import VARIANT, doubling_model, outcome, reason
+from cell import VARIANT, doubling_model, outcome, profile, reason
 from serving import child, router, serve, serving_cell, state, supervisor, taken
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
+from infaas.policy.capacity import capacity
 from infaas.schemas import oip
 from infaas.schemas.metadata import Owner
 from infaas.schemas.topics import DEAD_LETTERS
@@ -29,15 +30,21 @@ def cell(settings, environment):
 def test_a_query_is_answered_in_its_form_with_all_that_a_caller_wants_to_know(cell):
     serve(cell, supervisor(cell))
     router(cell)
+    begun_s = time.monotonic()
     cell.send("a", application="numbers", latency_ms=30_000)
     record = cell.answer("a")
+    elapsed_ms = (time.monotonic() - begun_s) * 1000.0
     found = {name: value.decode() for name, value in record.headers if not name.startswith("ce_")}
     assert found["infaas-outcome"] == "ok"
     assert found["infaas-served-variant"] == VARIANT
     assert found["infaas-worker"] == "w1"
     assert found["infaas-objective-met"] == "true"
-    for name in ("accuracy", "queue-ms", "inference-ms", "batch-size", "cost"):
-        assert float(found[f"infaas-{name}"]) >= 0
+    assert float(found["infaas-accuracy"]) == 0.9
+    assert found["infaas-batch-size"] == "1"
+    assert 0.0 < float(found["infaas-inference-ms"]) < elapsed_ms
+    assert 0.0 <= float(found["infaas-queue-ms"]) < elapsed_ms
+    cost = cell.table.view().variants[VARIANT].cost_per_hour / 3600.0 / capacity(profile(), 30_000)
+    assert float(found["infaas-cost"]) == pytest.approx(cost, abs=1e-10)  # as many digits as are written
     response = oip.decode_response(record.value)
     assert response.id == "a"
     np.testing.assert_array_equal(response.outputs["y"], [[2.0, 4.0]])

@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer
 
 from infaas.bus.control import _broker
 from infaas.bus.settings import SAFETY, BusSettings
@@ -67,11 +67,19 @@ def test_every_setting_that_safety_rests_on_and_that_is_ours_is_refused(client):
     assert ours & set(CLIENTS[client](BusSettings())) <= set(SAFETY)
 
 
-def test_librdkafka_takes_all_of_it():
-    settings = BusSettings(kafka={name: value for chosen in OVERRIDES.values() for name, value in chosen.items()})
-    quiet = logging.getLogger("quiet")
-    Producer(settings.producer("c"), logger=quiet)
-    Consumer(settings.group_member("c", "g"), logger=quiet).close()
+@pytest.mark.parametrize(
+    ("client", "kind"), [("producer", Producer), ("consumer", Consumer), ("group member", Consumer)]
+)
+def test_librdkafka_knows_every_name_and_takes_every_value(client, kind):
+    """librdkafka refuses what it does not know or take when a client is made."""
+    given = {name: value for chosen in OVERRIDES.values() for name, value in chosen.items()}
+    config, quiet = CLIENTS[client](BusSettings(kafka=given)), logging.getLogger("quiet")
+    assert given.items() <= config.items()
+    kind(config, logger=quiet).close()
+    with pytest.raises(KafkaException, match="No such configuration property"):
+        kind(config | {"linger.msec": "7"}, logger=quiet)
+    with pytest.raises(KafkaException, match="Invalid value"):
+        kind(config | {"retry.backoff.ms": "soon"}, logger=quiet)
 
 
 def test_the_commands_clients_get_what_is_given_as_well():
