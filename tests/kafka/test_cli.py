@@ -277,6 +277,12 @@ def test_nobody_there_is_said_with_the_address_that_was_tried(monkeypatch):
     from infaas.client import Client
     from infaas.schemas.errors import KafkaUnavailable
 
+    command = [sys.executable, "-m", "infaas.cli.main", "variants"]
+    variants = start(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )  # both wait, so both at once
     with pytest.raises(KafkaUnavailable, match=r"127\.0\.0\.1:9 .*infaas up.*INFAAS_BOOTSTRAP_SERVERS"):
         Client()
-    assert "Tried 127.0.0.1:9." in infaas("variants").stderr
+    _, message = variants.communicate(timeout=60)
+    assert variants.returncode == 1
+    assert "Tried 127.0.0.1:9." in message
