@@ -22,7 +22,7 @@ from typing import Self
 from infaas.bus.embedded import java, watch
 from infaas.bus.embedded.configuration import Listener, log_properties, server_properties
 from infaas.bus.embedded.identity import answering_cluster, formatted_cluster, new_cluster
-from infaas.bus.embedded.jars import cache_dir, ensure
+from infaas.bus.embedded.jars import cache_dir, ensure, exclusive
 from infaas.bus.embedded.ports import PortInUse, free_ports, listens, obstacle
 from infaas.bus.embedded.state import BrokerState, configuration
 from infaas.schemas.errors import EmbeddedBrokerError
@@ -166,10 +166,14 @@ class EmbeddedBroker:
         self._program = java.java()
         self._classes = java.class_path(ensure(cache, progress))
         self._environment = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "TMPDIR") if key in os.environ}
-        if not java.aot_file(cache, self._program, self._classes).exists():
-            if progress:
-                progress("preparing quick starts (once)")
-            self._train(cache)
+        trained = java.aot_file(cache, self._program, self._classes)
+        if trained.exists():
+            return
+        with exclusive(cache / "aot.lock"):  # several processes that start at once on a new machine train once
+            if not trained.exists():
+                if progress:
+                    progress("preparing quick starts (once)")
+                self._train(cache)
 
     def _train(self, cache: Path) -> None:
         """Runs a broker once to record what a start loads."""
