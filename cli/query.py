@@ -54,8 +54,9 @@ def query(
     arrays = _arrays(tensor or [], body)
     with Client(find_cell()) as client:
         reply = client.infer(
-            inputs=arrays, latency_ms=latency_ms, min_accuracy=min_accuracy, max_cost=max_cost, optimize=optimize,
-            strict=strict, timeout=timeout, raise_for_outcome=False, **{"application": None, **scope},
+            scope.get("application"), arrays, architecture=scope.get("architecture"), variant=scope.get("variant"),
+            latency_ms=latency_ms, min_accuracy=min_accuracy, max_cost=max_cost, optimize=optimize, strict=strict, timeout=timeout,
+            raise_for_outcome=False,
         )  # fmt: skip
     _show(reply, json=json)
     if reply.outcome != "ok":
