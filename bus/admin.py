@@ -30,7 +30,7 @@ from infaas.bus.errors import translate, translated
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit
 from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
-from infaas.schemas.topics import FIXED, OFFLINE, WORK, WORK_GROUP, Topic, topic_config
+from infaas.schemas.topics import FIXED, OFFLINE, REPLIES, WORK, WORK_GROUP, Topic, topic_config
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 15.0
@@ -88,12 +88,15 @@ class Admin:
         missing = {name: topic for name, topic in wanted.items() if name not in sizes}
         if not missing:
             return []
-        new = [NewTopic(name, topic.partitions, -1, config=self._config(topic)) for name, topic in missing.items()]
+        new = [NewTopic(name, self._size(topic), -1, config=self._config(topic)) for name, topic in missing.items()]
         for name, future in self._admin.create_topics(new, request_timeout=TIMEOUT_S).items():
             with translated(f"making {name}", harmless=KafkaError.TOPIC_ALREADY_EXISTS):
                 future.result()
         self._until(lambda: set(missing) <= set(self._list()), f"{sorted(missing)} to be there")
         return sorted(missing)
+
+    def _size(self, topic: Topic) -> int:
+        return self._settings.reply_partitions if topic is REPLIES else topic.partitions
 
     def _config(self, topic: Topic) -> dict[str, str]:
         return topic_config(
@@ -109,9 +112,9 @@ class Admin:
         wrong = [f"{name}: missing" for name in wanted if name not in sizes]
         present = [name for name in wanted if name in sizes]
         wrong += [
-            f"{name}: {sizes[name]} partitions, at least {wanted[name].partitions} wanted"
+            f"{name}: {sizes[name]} partitions, at least {self._size(wanted[name])} wanted"
             for name in present
-            if sizes[name] < wanted[name].partitions
+            if sizes[name] < self._size(wanted[name])
         ]
         for name, settings in self._settings_of(present).items():
             for key, value in self._config(wanted[name]).items():

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infaas.schemas.errors import ConfigurationError
-from infaas.schemas.topics import TopicNames
+from infaas.schemas.topics import REPLIES, TopicNames
 
 MIB = 1024 * 1024
 DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected again
@@ -55,6 +55,8 @@ class BusSettings(BaseSettings):
     """Largest record on `queries`; above it the client uses a claim check."""
     queries_retention_bytes: int = -1
     """Size limit of the query log a partition; -1 = none (time alone)."""
+    reply_partitions: int = Field(default=REPLIES.partitions, ge=1)
+    """Of the topic `replies` when it is made. Many clients want many; as many as `queries` has lets streams join the two by key."""
     session_timeout_ms: int = Field(default=6_000, ge=100)
     """Of the consumer groups. A stock broker refuses less than 6 s; the embedded one takes 1 s."""
     max_payload_bytes: int = Field(default=256 * MIB, ge=64 * 1024)

@@ -14,6 +14,8 @@ from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
 
+REPLY_PARTITIONS = 8
+"""A cell is made for each test: 64 take half a second of a core, and no test needs them."""
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
@@ -52,7 +54,9 @@ def prefix() -> str:
 @pytest.fixture
 def settings(bootstrap: str, prefix: str) -> Iterator[BusSettings]:
     """Bus settings for a fresh cell with all its topics; they are deleted afterwards."""
-    found = BusSettings(bootstrap_servers=bootstrap, topic_prefix=prefix, session_timeout_ms=1000)
+    found = BusSettings(
+        bootstrap_servers=bootstrap, topic_prefix=prefix, session_timeout_ms=1000, reply_partitions=REPLY_PARTITIONS
+    )
     admin = Admin(found, client_id="test")
     admin.ensure_topics()
     try:
@@ -68,6 +72,7 @@ def environment(settings: BusSettings, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", settings.bootstrap_servers)
     monkeypatch.setenv("INFAAS_TOPIC_PREFIX", settings.topic_prefix)
     monkeypatch.setenv("INFAAS_SESSION_TIMEOUT_MS", "1000")
+    monkeypatch.setenv("INFAAS_REPLY_PARTITIONS", str(REPLY_PARTITIONS))
     monkeypatch.setenv("INFAAS_REPOSITORY_URL", (tmp_path / "repository").as_uri())
     monkeypatch.setenv("INFAAS_WORKER_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "repository"

@@ -65,8 +65,8 @@ def server_properties(
         "share.coordinator.state.topic.replication.factor": 1,
         "share.coordinator.state.topic.min.isr": 1,
         # After a crash the node waits until its own former session has run out; 9 s, the default, is for a cluster.
-        "broker.session.timeout.ms": 1500,
-        "broker.heartbeat.interval.ms": 300,
+        "broker.session.timeout.ms": 3000,
+        "broker.heartbeat.interval.ms": 500,
         # Members come one by one on one machine: nobody to wait for.
         "group.initial.rebalance.delay.ms": 0,
         # A killed router's partitions move within a second.

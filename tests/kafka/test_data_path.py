@@ -124,7 +124,12 @@ def test_a_forbidden_reply_address_is_answered_on_the_default_topic(cell):
     if record is None:
         everywhere = Admin(cell.settings, client_id="look")
         topic = cell.settings.names.prefix + "replies"
-        cell.until(lambda: sum(high for _, high in everywhere.watermarks({topic: 64}).values()) == 1, "the answer")
+        cell.until(
+            lambda: (
+                sum(high for _, high in everywhere.watermarks({topic: cell.settings.reply_partitions}).values()) == 1
+            ),
+            "the answer",
+        )
         everywhere.close()
 
 

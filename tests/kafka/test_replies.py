@@ -71,7 +71,7 @@ def read(settings, topic):
     """Everything in a topic of the system."""
     name = settings.names.of(topic)
     admin, reader = Admin(settings, client_id="t"), SpanReader(settings, client_id="t")
-    marks = admin.watermarks({name: topic.partitions})
+    marks = admin.watermarks({name: admin.partitions(name)})
     found = [record for (_, p), (low, end) in marks.items() for record in reader.read(name, p, low, end)]
     reader.close()
     admin.close()
@@ -130,7 +130,7 @@ def test_good_addresses_get_their_topic(settings, outbox):
     addresses = ReplyAddresses(outbox, settings)
     default = settings.names.of(REPLIES)
     assert addresses.check(ReplyAddress()) == ReplyAddress(default)
-    assert addresses.check(ReplyAddress(default, 63)) == ReplyAddress(default, 63)
+    assert addresses.check(ReplyAddress(default, 7)) == ReplyAddress(default, 7)
 
 
 VALUE = bytes(8 * 1024 * 1024)
@@ -196,5 +196,5 @@ def test_that_no_broker_answers_is_known_for_a_while_and_no_longer(settings, out
     monkeypatch.setattr(sizes, "_outbox", outbox)
     time.sleep(AWAY_S)
     assert sizes.of("replies") == 0, "asked again, of a broker that is there"
-    assert sizes.of(settings.names.of(REPLIES)) == REPLIES.partitions
+    assert sizes.of(settings.names.of(REPLIES)) == settings.reply_partitions
     nowhere.close(0.1)

@@ -50,7 +50,7 @@ def test_a_record_stands_where_a_java_client_puts_its_key(settings):
     outbox.close()
     assert all(delivery.error is None for delivery in placed.values())
     assert {key: delivery.partition for key, delivery in placed.items()} == {
-        key: partition_of(key, REPLIES.partitions) for key in placed
+        key: partition_of(key, settings.reply_partitions) for key in placed
     }
 
 
@@ -128,13 +128,13 @@ def test_a_reply_of_an_instance_or_a_router_has_the_key_of_its_query(cell):
         ask(cell, f"elsewhere {name}", key, GOOD, ("reply-to", b"not-there-at-all"))
         ask(cell, f"chosen {name}", key, GOOD, mine, ("reply-partition", b"3"))
     for name, key in KEYS.items():
-        assert outcome(expect(cell, f"ok {name}", key, REPLIES.partitions)) == "ok"
+        assert outcome(expect(cell, f"ok {name}", key, cell.settings.reply_partitions)) == "ok"
         assert outcome(expect(cell, f"ok mine {name}", key, OWN_PARTITIONS)) == "ok"
-        assert outcome(expect(cell, f"failed {name}", key, REPLIES.partitions)) == "failed"
-        assert outcome(expect(cell, f"refused {name}", key, REPLIES.partitions)) == "rejected"
+        assert outcome(expect(cell, f"failed {name}", key, cell.settings.reply_partitions)) == "failed"
+        assert outcome(expect(cell, f"refused {name}", key, cell.settings.reply_partitions)) == "rejected"
         assert outcome(expect(cell, f"refused mine {name}", key, OWN_PARTITIONS)) == "rejected"
-        assert reason(expect(cell, f"unreadable {name}", key, REPLIES.partitions)) == "bad_header"
-        assert reason(expect(cell, f"elsewhere {name}", key, REPLIES.partitions)) == "bad_reply_address"
+        assert reason(expect(cell, f"unreadable {name}", key, cell.settings.reply_partitions)) == "bad_header"
+        assert reason(expect(cell, f"elsewhere {name}", key, cell.settings.reply_partitions)) == "bad_reply_address"
         cell.until(lambda name=name: reply(cell, f"chosen {name}") is not None, "the reply to a chosen partition")
         record = reply(cell, f"chosen {name}")
         assert record.partition == 3
@@ -160,15 +160,15 @@ def test_what_the_scaler_refuses_or_returns_keeps_its_key(cell):
     cell.until(lambda: len(back.records) == len(KEYS), "what was returned")
     router(cell)
     for name, key in KEYS.items():
-        assert outcome(expect(cell, f"expired {name}", key, REPLIES.partitions)) == "expired"
-        assert reason(expect(cell, f"returned {name}", key, REPLIES.partitions)) == "no_variant"
+        assert outcome(expect(cell, f"expired {name}", key, cell.settings.reply_partitions)) == "expired"
+        assert reason(expect(cell, f"returned {name}", key, cell.settings.reply_partitions)) == "no_variant"
 
 
 def test_a_client_gives_a_key_and_gets_its_answer_in_its_own_partition_all_the_same(cell):
     serve(cell)
     router(cell)
     with Client(cell.settings) as client, Client(cell.settings, reply_topic=cell.mine) as own:
-        for caller, count in ((client, REPLIES.partitions), (own, OWN_PARTITIONS)):
+        for caller, count in ((client, cell.settings.reply_partitions), (own, OWN_PARTITIONS)):
             futures = [caller.submit("numbers", {"x": X}, key=key, id=name) for name, key in KEYS.items()]
             cell.until(lambda futures=futures: all(future.done() for future in futures), "all answers")
             assert [future.result().id for future in futures] == list(KEYS)
