@@ -179,10 +179,10 @@ def test_a_topic_that_is_made_again_with_fewer_records_while_a_router_runs_is_re
     answered(cell, after)
 
 
-def test_a_producer_whose_records_were_cut_off_ends_with_a_fatal_error_of_ours(cell, broker):
+def test_a_producer_whose_records_were_cut_off_ends_with_a_fatal_error_of_ours(settings, broker):
     """The client raises it out of `poll`, where a service takes whatever is raised for one query's."""
-    topic = cell.settings.names.of(QUERIES)
-    one = Outbox(cell.settings, client_id="one")
+    topic = settings.names.of(QUERIES)
+    one = Outbox(settings, client_id="one")
     for _ in range(READ):
         one.send_and_wait(topic, value=b"", partition=PARTITION)
     cut(broker, topic, PARTITION, KEPT)
