@@ -155,9 +155,10 @@ def test_a_slice_of_the_fault_matrix_loses_nothing_and_falsifies_nothing():
     cells = chaos(seed=3, cells=("instance/SIGKILL", "router/SIGKILL", "machine/SIGKILL"))
     assert [cell.not_run for cell in cells] == ["", "", ""]
     for cell in cells:
-        # How soon it is in time again, how much was under way and so is doubled, and whether a reply said too early that it was in
-        # time depend on this machine's speed: the matrix counts that.
-        assert cell.findings.broken.keys() <= {"late_unmarked"}, cell
+        # How soon it is in time again and how much was under way, and so is doubled, depend on this machine's speed: the matrix
+        # measures that, here are limits that a slow machine keeps (measured on a quiet one: 10 per 1,000, and 0.8).
+        assert cell.findings.broken == {}, cell
         assert cell.findings.queries > 500
         assert cell.findings.commits > 20, "the checker has seen no commits"
-        assert cell.doubled_per_1000 <= 100
+        assert cell.doubled_per_1000 <= 50
+        assert cell.in_time > 0.5
