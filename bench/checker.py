@@ -117,9 +117,14 @@ def deadline_ms(query: Entry) -> float:
     return math.inf if latency is None else query.at_ms + latency
 
 
+def is_online(query: Entry) -> bool:
+    """Whether a query has a deadline."""
+    return not math.isinf(deadline_ms(query))
+
+
 def in_time(query: Entry, replies: Iterable[Entry]) -> bool:
     """Whether a query was answered `ok` by its deadline."""
-    return any(r.text(h.OUTCOME) == "ok" and r.at_ms <= deadline_ms(query) + UNTIL_APPENDED_MS for r in replies)
+    return any(reply.text(h.OUTCOME) == "ok" and not _is_late(query, reply) for reply in replies)
 
 
 def replies_of(history: History) -> Mapping[str, tuple[Entry, ...]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from infaas.bench import checker
-from infaas.bench.history import Entry, History
+from infaas.bench.history import History
 
 STEADY_MS = 1_000.0
 
@@ -17,7 +15,7 @@ def recovery_s(history: History, *, struck_ms: float) -> float | None:
     not end. Times are the log's.
     """
     replies = checker.replies_of(history)
-    asked = sorted(_online(history.queries), key=lambda q: q.at_ms)
+    asked = sorted(filter(checker.is_online, history.queries), key=lambda q: q.at_ms)
     told = [(q, checker.in_time(q, replies.get(q.position, ()))) for q in asked]
     hit = [(q, ok) for q, ok in told if q.at_ms >= struck_ms or not ok]
     late = [q.at_ms for q, ok in hit if not ok]
@@ -28,7 +26,3 @@ def recovery_s(history: History, *, struck_ms: float) -> float | None:
         if ok and query.at_ms > late[0] and steady:
             return max(0.0, min(r.at_ms for r in replies[query.position]) - struck_ms) / 1000.0
     return None
-
-
-def _online(queries: Iterable[Entry]) -> Iterable[Entry]:
-    return (query for query in queries if checker.deadline_ms(query) != float("inf"))

@@ -116,7 +116,7 @@ def _cell(stage: Stage, fault: Fault, random: Random, *, timelines: bool) -> Cel
     findings = checker.check(
         history, expected, queries_group=names.group(ROUTER_GROUP), work_group=names.group(WORK_GROUP)
     )
-    online = [q for q in history.queries if checker.deadline_ms(q) != float("inf")]
+    online = [q for q in history.queries if checker.is_online(q)]
     replies = checker.replies_of(history)
     in_time = sum(checker.in_time(q, replies.get(q.position, ())) for q in online) / max(1, len(online))
     cell = Cell(

@@ -43,7 +43,7 @@ def _fate(query: Entry, replies: Mapping[str, tuple[Entry, ...]]) -> str:
     if not answers:
         return "open"
     outcome, reason = answers[0].text(h.OUTCOME), answers[0].text(h.REASON)
-    kind = "offline" if checker.deadline_ms(query) == float("inf") else "online"
+    kind = "online" if checker.is_online(query) else "offline"
     if outcome != "ok":
         return f"{kind} {outcome} {reason}"
     late = "" if checker.in_time(query, answers) else " late"
@@ -54,20 +54,22 @@ def _record(entry: Entry) -> str:
     key = (entry.key or b"").decode(errors="replace")
     if entry.value is None:
         return f"{key}: gone"
-    found = orjson.loads(entry.value)
+    record = orjson.loads(entry.value)
     kind = key.partition("/")[0]
     match kind:
         case "assignment":
-            owners = [p["owner"] and f"{p['owner']['worker']}#{p['owner']['boot_id'][:4]}" for p in found["partitions"]]
+            owners = [
+                p["owner"] and f"{p['owner']['worker']}#{p['owner']['boot_id'][:4]}" for p in record["partitions"]
+            ]
             told = str(owners)
         case "instance":
-            told = f"{found['state']} taken={found['taken']} released={found['released']} boot={found['boot_id'][:4]} {found['reason']}"
+            told = f"{record['state']} taken={record['taken']} released={record['released']} boot={record['boot_id'][:4]} {record['reason']}"
         case "placement":
-            told = f"{found['instances']}"
+            told = f"{record['instances']}"
         case "worker":
-            told = f"{found['state']} {found['boot_id'][:4]}"
+            told = f"{record['state']} {record['boot_id'][:4]}"
         case "verdict":
-            told = f"{found['boot_id'][:4]} {found['reason']}"
+            told = f"{record['boot_id'][:4]} {record['reason']}"
         case _:
-            told = str(found)[:120]
+            told = str(record)[:120]
     return f"{key}: {told}"
