@@ -110,7 +110,7 @@ class Outbox:
     def _wait_for_room(self, topic: str, *, wait: bool) -> None:
         if not wait:
             raise QueueFull(f"producing to {topic}: the local queue is full")
-        self._producer.poll(FULL_S)
+        self._serve(FULL_S)
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
 
@@ -279,5 +279,5 @@ class Outbox:
         """Flushes, then reports what is left as failed."""
         if self.flush(timeout):
             self._producer.purge()
-            self._producer.flush(1.0)
+            self._serve(1.0, flush=True)
             self._tell()
