@@ -10,7 +10,6 @@ from functools import partial
 from confluent_kafka import (
     OFFSET_INVALID,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
@@ -26,7 +25,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from infaas.bus.ask import PAUSE_S
+from infaas.bus.commits import ask_commits
 from infaas.bus.errors import translate, translated
+from infaas.bus.metadata import counted
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import Commit
 from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
@@ -45,12 +47,12 @@ class Admin:
     """
 
     def __init__(self, settings: BusSettings, *, client_id: str) -> None:
-        self._settings, self._names = settings, settings.names
+        self._settings, self._names, self._client_id = settings, settings.names, client_id
         self._admin = AdminClient(settings.common(client_id))
-        # One consumer of the work group, never assigned anything: to commit what was returned.
-        self._committer = Consumer(
-            settings.consumer(f"{client_id}-commit", settings.names.group(WORK_GROUP), reset="error", wait_ms=500)
-        )
+        # A group's coordinator is asked by a consumer, or by a client that lives no longer than the question. An AdminClient
+        # remembers it by a connection that is dropped when the broker restarts; its questions wait until they time out, for ten
+        # minutes, and those that did abort the process later (librdkafka 2.16; decision 0028).
+        self._groups: dict[str, Consumer] = {}
 
     def wait_for_broker(self, timeout: float = 30.0) -> None:
         """Returns when a broker answers.
@@ -185,10 +187,14 @@ class Admin:
         """How many partitions a topic has now; 0 = no such topic."""
         with translated(f"asking for {topic}"):
             metadata = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
-        return 0 if metadata is None or metadata.error is not None else len(metadata.partitions)
+        return counted(metadata, topic)
 
     def watermarks(self, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
-        """Low watermark and end of every partition of these topics (name → partitions), asked in bulk."""
+        """Low watermark and end of every partition of these topics (name → partitions), asked in bulk.
+
+        Only partitions that do not exist are left out: one without a leader, as after a broker's restart, is waited for, since
+        who believes it empty loses what stands in it.
+        """
         places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
         if not places:
             return {}
@@ -197,12 +203,25 @@ class Admin:
         return {place: (low[place], high[place]) for place in low if place in high}
 
     def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[Place, int]:
-        out = {}
-        for place, future in self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S).items():
-            try:
-                out[place.topic, place.partition] = int(future.result().offset)
-            except KafkaException as error:
-                log.info("no offset", extra={"topic": place.topic, "partition": place.partition, "error": str(error)})
+        out: dict[Place, int] = {}
+        deadline = time.monotonic() + TIMEOUT_S
+        while places:
+            left = max(1.0, deadline - time.monotonic())
+            asked = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=left)
+            places = []
+            for place, future in asked.items():
+                try:
+                    out[place.topic, place.partition] = int(future.result().offset)
+                except KafkaException as error:
+                    ours = translate(error, f"asking for the offsets of {place.topic}-{place.partition}")
+                    if not ours.retryable or time.monotonic() >= deadline:
+                        raise ours from error
+                    places.append(place)
+            if places:
+                time.sleep(PAUSE_S)
+                # Also because the client asks under a leader's old epoch, in vain, until it has heard of the new one.
+                sizes = self._list()
+                places = [place for place in places if place.partition < sizes.get(place.topic, 0)]
         return out
 
     def committed(self, topics: Mapping[str, int], *, group: str | None = None) -> dict[Place, Commit]:
@@ -210,15 +229,10 @@ class Admin:
         places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
         if not places:
             return {}
-        group = group or self._names.group(WORK_GROUP)
-        request = [ConsumerGroupTopicPartitions(group, places)]
-        with translated("asking for commits"):
-            answer = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_S)[group].result()
+        asker = self._member(group or self._names.group(WORK_GROUP))
         return {
-            (p.topic, p.partition): Commit(
-                None if p.offset in (OFFSET_INVALID, -1) else p.offset, str(p.metadata or "")
-            )
-            for p in answer.topic_partitions
+            (p.topic, p.partition): Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or ""))
+            for p in ask_commits(asker, places, TIMEOUT_S)
         }
 
     def commit_work(self, positions: Mapping[Place, int]) -> None:
@@ -227,7 +241,8 @@ class Admin:
         if not offsets:
             return
         with translated("committing work"):
-            for place in self._committer.commit(offsets=offsets, asynchronous=False) or []:
+            group = self._member(self._names.group(WORK_GROUP))
+            for place in group.commit(offsets=offsets, asynchronous=False) or []:
                 if place.error is not None:
                     raise translate(place.error, f"committing {place.topic}-{place.partition}")
 
@@ -244,23 +259,23 @@ class Admin:
 
     def group_members(self, group: str) -> set[str]:
         """Ids of the members of a group (full name); empty if there is no such group."""
+        asker = AdminClient(self._settings.common(f"{self._client_id}-members"))  # see `_groups`
         with translated(f"asking for group {group}", harmless=KafkaError.GROUP_ID_NOT_FOUND):
-            described = self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
+            described = asker.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
             return {member.member_id for member in described.members}
         return set()
 
-    def delete_groups(self, groups: Iterable[str]) -> None:
-        """Deletes groups; those with members or not there are left."""
-        asked = list(groups)
-        for future in self._admin.delete_consumer_groups(asked).values() if asked else ():
-            try:
-                future.result()
-            except KafkaException as error:
-                log.debug("group not deleted", extra={"error": str(error)})
-
     def close(self) -> None:
         """Closes the connections."""
-        self._committer.close()
+        for consumer in self._groups.values():
+            consumer.close()
+
+    def _member(self, group: str) -> Consumer:
+        """Commits for a group and knows its commits; never assigned anything."""
+        if group not in self._groups:
+            client_id = f"{self._client_id}-{group}"
+            self._groups[group] = Consumer(self._settings.consumer(client_id, group, reset="error", wait_ms=500))
+        return self._groups[group]
 
     def _list(self) -> dict[str, int]:
         with translated("asking for topics"):

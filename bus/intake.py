@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
+from infaas.bus.commits import ask_commits
 from infaas.bus.errors import translate
 from infaas.bus.progress import Progress, start
 from infaas.bus.record import Record
@@ -217,7 +218,9 @@ class Intake:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            committed = [self._start(consumer, place) for place in self._ask_committed(consumer, partitions)]
+            committed = [
+                self._start(consumer, place) for place in ask_commits(consumer, partitions, WATERMARK_TIMEOUT_S)
+            ]
         except InfaasError as error:
             # Without a start no partition may be consumed; a new process asks again.
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
@@ -228,13 +231,6 @@ class Intake:
         consumer.incremental_assign(places)
         if self._paused:
             consumer.pause(places)
-
-    @staticmethod
-    def _ask_committed(consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        def question() -> list[TopicPartition]:
-            return consumer.committed(partitions, timeout=WATERMARK_TIMEOUT_S) if partitions else []
-
-        return ask(question, "asking for commits", WATERMARK_TIMEOUT_S)
 
     def _lose(self, topic: str, partition: int | None) -> None:
         """The position of a partition is not in the topic: goes on at what is there.

@@ -22,6 +22,7 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaExceptio
 
 from infaas.bus.clock import BrokerClock
 from infaas.bus.errors import translate
+from infaas.bus.metadata import counted
 from infaas.bus.settings import BusSettings
 from infaas.bus.unconfirmed import Unconfirmed
 from infaas.schemas.errors import DeliveryFailed, InfaasError, ProducerFatal, QueueFull
@@ -221,7 +222,7 @@ class Outbox:
             metadata = self._producer.list_topics(topic, timeout).topics.get(topic)
         except KafkaException as error:
             raise translate(error, f"asking for {topic}") from error
-        return 0 if metadata is None or metadata.error is not None else len(metadata.partitions)
+        return counted(metadata, topic)
 
     def poll(self, timeout: float = 0.0) -> None:
         """Serves delivery reports, and what was put off until now.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
+from infaas.bus.commits import ask_commits
 from infaas.bus.errors import translate
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
@@ -81,14 +82,9 @@ class WorkQueue:
             KafkaUnavailable: if the broker does not answer.
         """
         asked = [TopicPartition(topic, partition) for partition in partitions]
-        committed = ask(
-            lambda: self._consumer.committed(asked, timeout=ASK_TIMEOUT_S),
-            f"asking for commits of {topic}",
-            ASK_TIMEOUT_S,
-        )
         return {
             p.partition: Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or ""))
-            for p in committed
+            for p in ask_commits(self._consumer, asked, ASK_TIMEOUT_S)
         }
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:

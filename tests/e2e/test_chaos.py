@@ -130,7 +130,8 @@ def test_ten_thousand_queries_survive_the_death_of_everything_in_turn(stack):
         duplicates = client.duplicates
     on_topic = replies_on_topic(stack)
     assert set(ids) <= set(on_topic)
-    assert sum(on_topic.values()) - len(on_topic) >= duplicates
+    # A query may stand in the log twice, under two ids, where the client asked again while its broker was away.
+    assert sum(on_topic.values()) - (QUERIES + 1) >= duplicates
     print(f"\n{QUERIES} queries, {duplicates} duplicates")
 
 
