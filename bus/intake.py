@@ -102,9 +102,24 @@ class Intake:
             raise self._fatal
         if message is None:
             return []
-        # `consume(n, t)` would wait all of t unless n came; what is there already is what is wanted.
-        messages = [message, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [message]
+        messages = [message]
+        if limit > 1:
+            before = self._parts.copy()
+            # `consume(n, t)` would wait all of t unless n came; what is there already is what is wanted.
+            messages += self._consumer.consume(limit - 1, 0)
+            messages = self._still_valid(messages, before)
         return [record for record in map(self._accept, messages) if record is not None]
+
+    def _still_valid(self, messages: list[Message], before: dict[tuple[str, int], Progress]) -> list[Message]:
+        """Without what may be of an assignment that has ended, since a rebalance was served after the first was in hand.
+
+        Of a partition that came back meanwhile it would stand for everything before it, which is to be read again: what is in
+        hand is dropped, and the partition begun again where it starts now.
+        """
+        back = {at for at, part in self._parts.items() if before.get(at) is not part}
+        for at in back:
+            self._begin_again(*at)
+        return [one for one in messages if (one.topic(), one.partition()) not in back] if back else messages
 
     def _accept(self, message: Message) -> Record | None:
         error = message.error()
@@ -248,9 +263,12 @@ class Intake:
             return
         if part.taken < low:
             self._skip(part, Gap(topic, partition, part.taken, low - 1))
-        # A partition that has stopped at an error can't be sought in: it is begun again.
+        self._begin_again(topic, partition)
+
+    def _begin_again(self, topic: str, partition: int) -> None:
+        """Reads on where it has got to. (A partition that has stopped at an error can't be sought in.)"""
         self._consumer.incremental_unassign([TopicPartition(topic, partition)])
-        self._assign(self._consumer, [TopicPartition(topic, partition, part.taken)])
+        self._assign(self._consumer, [TopicPartition(topic, partition, self._parts[topic, partition].taken)])
 
     def _skip(self, part: Progress, gap: Gap) -> None:
         """Goes on behind a gap; its ends stand for all of it, so that no commit passes its first offset before it was told."""

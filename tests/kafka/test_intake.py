@@ -163,6 +163,39 @@ def committed_by(settings, group, topic):
     return out
 
 
+class Turning:
+    """A consumer that loses all its partitions and gets them again between its `poll` and its `consume`."""
+
+    def __init__(self, intake):
+        self._intake, self._consumer, self.turns = intake, intake._consumer, 1
+
+    def __getattr__(self, name):
+        return getattr(self._consumer, name)
+
+    def consume(self, count, timeout):
+        if self.turns:
+            self.turns -= 1
+            mine = [TopicPartition(*place) for place in self._intake.partitions]
+            self._intake._on_lost(self._consumer, mine)
+            self._intake._on_assign(self._consumer, mine)
+        return self._consumer.consume(count, timeout)
+
+
+def test_what_was_in_hand_when_a_partition_came_back_does_not_hide_what_was_before_it(settings, outbox, member):
+    one = member()
+    produce(settings, outbox, 40)
+    taken = take(one, 40)  # none of it done
+    first = {place: min(r.offset for r in taken if r.partition == place[1]) for place in one.partitions}
+    produce(settings, outbox, 40, start=40)
+    one._consumer = Turning(one)
+    again = take(one, 80)
+    assert one._consumer.turns == 0
+    assert sorted(int(record.value) for record in again) == list(range(80))
+    for place in one.partitions:
+        offsets = [record.offset for record in again if record.partition == place[1]]
+        assert offsets == list(range(first[place], first[place] + len(offsets)))
+
+
 def test_a_revoke_drains_and_commits_before_it_gives_up(settings, outbox, member):
     produce(settings, outbox, 80)
     held, drained = [], []
