@@ -13,12 +13,13 @@ import pytest
 from models import VALIDATION, classifier
 from processes import family, left_of, start
 
+from infaas.bus.embedded.ports import free_ports
 from infaas.bus.outbox import Outbox
 from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import BusSettings
-from infaas.client import Client, follow
 
 READY_S = 90.0
+ASK = ("query", "--application", "points", "--input", "x=[[1.0, 2, 3, 4]]", "--latency-ms", "30000")
 
 
 class Up:
@@ -40,7 +41,7 @@ class Up:
             self._wait_until_ready()
             self.servers = self.infaas("broker", "status").stdout.split()[0]
         except BaseException:
-            self.end()
+            self.__exit__()
             raise
 
     def _wait_until_ready(self):
@@ -60,7 +61,19 @@ class Up:
     def settings(self):
         return BusSettings(bootstrap_servers=self.servers, session_timeout_ms=1000)
 
-    def end(self):
+    def leave(self, how):
+        """Ends it as a user might; nothing of it stays."""
+        there = family(self.process.pid)
+        broker = psutil.Process(int(self.infaas("broker", "status").stdout.split("process")[1].split()[0]))
+        assert len(there) >= 5
+        self.process.send_signal(how)
+        self.process.wait(60)
+        assert left_of([*there, broker]) == []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         there = family(self.process.pid)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -80,47 +93,66 @@ def files(tmp_path):
     return tmp_path
 
 
-@pytest.fixture
-def up(files):
-    one = Up(files, "--workers", "1", "--cores", "2")
-    yield one
-    one.end()
-
-
 def named(processes, what):
     return [p for p in processes if any(what in part for part in p.cmdline())]
 
 
-def test_by_hand_register_query_status_and_a_plain_producer_then_everything_restarts_by_itself(up, files):
+def test_by_hand_from_the_first_registration_to_the_second_start(files):
+    """One user's day: register, query, things that die, Ctrl-C, the same folder again with what was in it, and `kill -9`."""
+    (port,) = free_ports(1)
+    with Up(files, "--workers", "1", "--cores", "2", "--port", str(port)) as up:
+        register_and_query(up, files)
+        look_around(up)
+        plain_producer(up)
+        a_second_cell_of_the_folder_is_refused(up)
+        what_dies_is_started_again(up)
+        up.leave(signal.SIGINT)
+    with Up(files) as up:
+        assert up.servers == f"127.0.0.1:{port}", "its last one"
+        assert orjson.loads(up.infaas(*ASK, "--json", "--timeout", "60").stdout)["outcome"] == "ok"
+        assert up.infaas("unregister", "linear").returncode == 0
+        assert "unknown_application" in up.infaas(*ASK, check=False).stdout
+        up.leave(signal.SIGKILL)
+
+
+def register_and_query(up, files):
     registered = up.infaas(
         "register", "linear", "--application", "points", "--model", str(files / "model.onnx"),
         "--validation-set", str(files / "validation.npz"), "--max-batch", "4", "--wait",
     )  # fmt: skip
     assert "linear.v1.onnxruntime-cpu1-fp32" in registered.stdout
-    asked = ("query", "--application", "points", "--input", "x=[[1.0, 2, 3, 4]]", "--latency-ms", "30000")
-    answered = orjson.loads(up.infaas(*asked, "--json").stdout)
+    answered = orjson.loads(up.infaas(*ASK, "--json").stdout)
     assert answered["outcome"] == "ok"
     assert np.array(answered["outputs"]["scores"]).shape == (1, 3)
-    refused = up.infaas(*asked, "--min-accuracy", "1", "--max-cost", "0", check=False)
+    refused = up.infaas(*ASK, "--min-accuracy", "1", "--max-cost", "0", check=False)
     assert refused.returncode == 1
     assert "rejected (cost)" in refused.stdout
     wrong = up.infaas("query", "--application", "points", "--input", "x=[[1.0]]", check=False)
     assert "bad_tensor" in wrong.stdout
+
+
+def look_around(up):
     status = up.infaas("status").stdout
     for word in ("scaler: leads", "registrar: leads", "worker-1", "points", "linear"):
         assert word in status
     assert up.infaas("topics", "check").returncode == 0
     assert up.infaas("doctor").returncode == 0
     assert "linear" in up.infaas("variants", "--json").stdout
-    plain_producer(up)
+
+
+def a_second_cell_of_the_folder_is_refused(up):
+    second = up.infaas("up", check=False)
+    assert second.returncode == 1
+    assert "a broker runs in" in second.stderr
+    assert "infaas broker status" in second.stderr
+
+
+def what_dies_is_started_again(up):
     for module in ("infaas.router", "infaas.workers", "infaas.scaler", "infaas.registrar"):
         (victim,) = [p for p in named(family(up.process.pid), module) if p.cmdline()[-1] == module]
         victim.kill()
-        again = up.infaas(*asked, "--json", "--timeout", "60")
+        again = up.infaas(*ASK, "--json", "--timeout", "60")
         assert orjson.loads(again.stdout)["outcome"] == "ok", module
-    assert up.infaas("unregister", "linear").returncode == 0
-    gone = up.infaas(*asked, check=False)
-    assert "unknown_application" in gone.stdout
 
 
 def plain_producer(up):
@@ -141,34 +173,3 @@ def plain_producer(up):
     assert seen == dict.fromkeys(cases, b"ok")
     replies.close()
     outbox.close()
-
-
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_it_leaves_no_process_behind(files, how):
-    one = Up(files)
-    there = family(one.process.pid)
-    broker = psutil.Process(int(one.infaas("broker", "status").stdout.split("process")[1].split()[0]))
-    assert len(there) >= 5
-    one.process.send_signal(how)
-    one.process.wait(60)
-    assert left_of([*there, broker]) == []
-
-
-def test_data_survives_a_restart(files):
-    first = Up(files)
-    try:
-        with Client(first.settings, repository_url=first.environment["INFAAS_REPOSITORY_URL"]) as client:
-            found = client.register(
-                "linear", application="points", model=classifier(), validation_set=VALIDATION, max_batch=2, cores=(1,),
-                generators=("onnx",),
-            )  # fmt: skip
-            list(follow(first.settings, "linear", found.version, timeout=90))
-    finally:
-        first.end()
-    second = Up(files)
-    try:
-        with Client(second.settings) as client:
-            x = np.ones((1, 4), np.float32)
-            assert client.infer("points", {"x": x}, latency_ms=60_000).variant == "linear.v1.onnxruntime-cpu1-fp32"
-    finally:
-        second.end()

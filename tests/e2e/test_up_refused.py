@@ -1,20 +1,14 @@
-"""`infaas up --port`, and `infaas up` where something is not installed, as a user types them."""
+"""`infaas up` where it can't come up: a port that is taken, something that is not installed; as a user types it."""
 
-import contextlib
 import os
-import signal
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
-from processes import family, left_of
 
 from infaas.bus.embedded import EmbeddedBroker, identity
-from infaas.bus.embedded.ports import free_ports
 
-READY_S = 120.0
 WITHOUT = """
 import importlib.machinery
 
@@ -41,27 +35,6 @@ def terminal(tmp_path):
                 [sys.executable, "-m", "infaas.cli.main", *map(str, arguments)], env=self.environment | more,
                 capture_output=True, text=True, check=False, timeout=120,
             )  # fmt: skip
-
-        @contextlib.contextmanager
-        def up(self, *arguments):
-            command = [sys.executable, "-m", "infaas.cli.main", "up", *map(str, arguments)]
-            log = tmp_path / "up.log"
-            with log.open("wb") as out:
-                process = subprocess.Popen(
-                    command, env=self.environment, stdout=out, stderr=out, start_new_session=True
-                )
-            try:
-                deadline = time.monotonic() + READY_S
-                while "ready; logs" not in log.read_text():
-                    assert process.poll() is None, log.read_text()
-                    assert time.monotonic() < deadline, log.read_text()
-                    time.sleep(0.1)
-                yield log.read_text()
-            finally:
-                everybody = family(process.pid)
-                process.send_signal(signal.SIGINT)
-                process.wait(60)
-                assert left_of(everybody) == []
 
     return Terminal()
 
@@ -99,20 +72,6 @@ def test_what_is_no_port_is_refused_by_its_option(terminal, port):
         assert refused.returncode == 2
         assert "--port" in refused.stderr
         assert not terminal.data.exists()
-
-
-def test_the_port_that_was_said_is_taken_and_kept_and_a_second_cell_of_the_folder_is_refused(terminal):
-    (port,) = free_ports(1)
-    with terminal.up("--port", port) as log:
-        assert f"export INFAAS_BOOTSTRAP_SERVERS=127.0.0.1:{port}" in log
-        assert terminal.infaas("broker", "status").stdout.startswith(f"127.0.0.1:{port} ")
-        assert terminal.infaas("topics", "check").returncode == 0
-        second = terminal.infaas("up")
-        assert second.returncode == 1
-        assert "a broker runs in" in second.stderr
-        assert "infaas broker status" in second.stderr
-    with terminal.up("--workers", "0") as log:
-        assert f"export INFAAS_BOOTSTRAP_SERVERS=127.0.0.1:{port}" in log, "its last one"
 
 
 def test_a_port_beside_a_kafka_that_is_set_is_refused(terminal):
