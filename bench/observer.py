@@ -42,6 +42,8 @@ class Observer:
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._rounds = 0
+        self.trouble = ""
+        """Why the last round could not read everything; empty = it could."""
         self._asked_ms: dict[tuple[str, int], float] = {}
         self._gaps: list[tuple[float, float]] = []
         self._thread = threading.Thread(target=self._follow, daemon=True, name="observer")
@@ -91,8 +93,10 @@ class Observer:
                 try:
                     self._round(admin, reader)
                     self._rounds += 1
+                    self.trouble = ""
                 except InfaasError as error:  # a broker that is away comes back
-                    log.debug("observing", extra={"error": str(error)})
+                    self.trouble = str(error)
+                    log.debug("observing", extra={"error": self.trouble})
                 self._closing.wait(EVERY_S)
         finally:
             admin.close()

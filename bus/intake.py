@@ -266,7 +266,7 @@ class Intake:
         self._begin_again(topic, partition)
 
     def _begin_again(self, topic: str, partition: int) -> None:
-        """Reads on where it has got to. (A partition that has stopped at an error can't be sought in.)"""
+        """Reads on where it has got to; a partition that has stopped at an error can't be sought in."""
         self._consumer.incremental_unassign([TopicPartition(topic, partition)])
         self._assign(self._consumer, [TopicPartition(topic, partition, self._parts[topic, partition].taken)])
 

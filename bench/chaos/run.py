@@ -112,6 +112,8 @@ def _cell(stage: Stage, fault: Fault, random: Random, *, timelines: bool) -> Cel
     stage.run(AFTER_S)
     stage.ask(0)
     history = _quiesce(stage, begun_ms)
+    if history is None:
+        return _not_run(fault, f"its log could not be read to the end: {stage.observer.trouble}")
     names = stage.stack.settings.names
     findings = checker.check(
         history, expected, queries_group=names.group(ROUTER_GROUP), work_group=names.group(WORK_GROUP)
@@ -134,20 +136,20 @@ def _cell(stage: Stage, fault: Fault, random: Random, *, timelines: bool) -> Cel
     return cell
 
 
-def _quiesce(stage: Stage, begun_ms: float) -> History:
-    """Waits until all of the cell's queries have ended, or none ends any more."""
+def _quiesce(stage: Stage, begun_ms: float) -> History | None:
+    """Waits until all of the cell's queries have ended, or none ends any more; None = what is there could not be read."""
     begun = changed = time.monotonic()
     before = -1
     while True:
         stage.run(0.5)
-        stage.observer.catch_up(5.0)
+        caught_up = stage.observer.catch_up(5.0)
         history = stage.history()
         history = history.only(query for query in history.queries if query.at_ms >= begun_ms)
         left, now = len(checker.open_queries(history)), time.monotonic()
-        if left != before:
+        if left != before or not caught_up:
             before, changed = left, now
         if left == 0 or now > changed + QUIET_S or now > begun + QUIESCE_S:
-            return history
+            return history if caught_up else None
 
 
 def story_of(history: History, place: str, struck_ms: float) -> str:
