@@ -20,9 +20,11 @@ $(STAMP): pyproject.toml constraints.txt hatch_build.py
 demo: $(STAMP)   ## model-less serving on a real Kafka with real models, under 5 minutes (CHAOS=1 kills things meanwhile)
 	$(BIN)/python -m infaas.examples.demo $(if $(CHAOS),--chaos)
 
-test: $(STAMP)   ## every test, on real Kafka; N=3 runs three of those at a time, for a machine with more cores
+# Those in tests/e2e start whole stacks, some ten processes each: two at a time would measure nothing but each other.
+test: $(STAMP)   ## every test, on real Kafka; N=4 runs four at a time where two are now, for a machine with more cores
 	$(BIN)/python -m pytest -n $(or $(N),2) tests/policy
-	$(BIN)/python -m pytest $(if $(N),-n $(N)) tests/kafka tests/service tests/e2e
+	$(BIN)/python -m pytest -n $(or $(N),2) --dist worksteal tests/kafka tests/service
+	$(BIN)/python -m pytest tests/e2e
 
 test-torch: $(STAMP)  ## the torch engine on PyTorch, which is fetched for it (about 5 GB)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[torch]'

@@ -26,14 +26,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Interruption())
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
-    """Where tests run in parallel, unless another `--dist` is asked for."""
-    from schedule import Schedule
-
-    return Schedule(config, log) if config.getoption("dist") == "load" else None
-
-
 @pytest.fixture(scope="session")
 def bootstrap() -> Iterator[str]:
     """Bootstrap servers: those of INFAAS_BOOTSTRAP_SERVERS, else of an embedded broker started for this process of the run."""
