@@ -31,7 +31,7 @@ ALSO = "refusals, a sample of dispatches and queries sent with infaas-explain: t
 
 @told
 def explain(
-    query_id: Annotated[str, typer.Argument(help="As the reply's infaas-query-id says: <topic>-<partition>-<offset>.")],
+    query_id: Annotated[str, typer.Argument(help="As the reply's infaas-query-id says: TOPIC-PARTITION-OFFSET.")],
     json: Annotated[bool, typer.Option("--json", help="The decision records as JSON lines.")] = False,
 ) -> None:
     """Show what was decided about a query, from which inputs and why.
