@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from confluent_kafka import (
-    OFFSET_INVALID,
     Consumer,
     KafkaError,
     KafkaException,
@@ -25,19 +25,17 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from infaas.bus.ask import PAUSE_S
-from infaas.bus.commits import ask_commits
+from infaas.bus.ask import ask
+from infaas.bus.commits import Commit, Place, ask_commits
 from infaas.bus.errors import translate, translated
-from infaas.bus.metadata import counted
+from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
-from infaas.bus.workqueue import Commit
 from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
 from infaas.schemas.topics import FIXED, OFFLINE, REPLIES, WORK, WORK_GROUP, Topic, topic_config
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 15.0
 VISIBLE_S = 10.0
-Place = tuple[str, int]
 
 
 class Admin:
@@ -52,7 +50,8 @@ class Admin:
         # A group's coordinator is asked by a consumer, or by a client that lives no longer than the question. An AdminClient
         # remembers it by a connection that is dropped when the broker restarts; its questions wait until they time out, for ten
         # minutes, and those that did abort the process later (librdkafka 2.16; decision 0028).
-        self._groups: dict[str, Consumer] = {}
+        self._committers: dict[str, Consumer] = {}
+        self._lock = threading.Lock()  # a leader's lanes ask at the same time
 
     def wait_for_broker(self, timeout: float = 30.0) -> None:
         """Returns when a broker answers.
@@ -186,8 +185,7 @@ class Admin:
     def partitions(self, topic: str) -> int:
         """How many partitions a topic has now; 0 = no such topic."""
         with translated(f"asking for {topic}"):
-            metadata = self._admin.list_topics(topic, timeout=TIMEOUT_S).topics.get(topic)
-        return counted(metadata, topic)
+            return ask_partition_count(self._admin, topic, TIMEOUT_S)
 
     def watermarks(self, topics: Mapping[str, int]) -> dict[Place, tuple[int, int]]:
         """Low watermark and end of every partition of these topics (name → partitions), asked in bulk.
@@ -203,37 +201,22 @@ class Admin:
         return {place: (low[place], high[place]) for place in low if place in high}
 
     def _offsets(self, places: list[TopicPartition], spec: OffsetSpec) -> dict[Place, int]:
-        out: dict[Place, int] = {}
-        deadline = time.monotonic() + TIMEOUT_S
-        while places:
-            left = max(1.0, deadline - time.monotonic())
-            asked = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=left)
-            places = []
-            for place, future in asked.items():
-                try:
-                    out[place.topic, place.partition] = int(future.result().offset)
-                except KafkaException as error:
-                    ours = translate(error, f"asking for the offsets of {place.topic}-{place.partition}")
-                    if not ours.retryable or time.monotonic() >= deadline:
-                        raise ours from error
-                    places.append(place)
-            if places:
-                time.sleep(PAUSE_S)
+        def question() -> dict[Place, int]:
+            asked = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S) if places else {}
+            try:
+                return {(p.topic, p.partition): int(future.result().offset) for p, future in asked.items()}
+            except KafkaException:
                 # Also because the client asks under a leader's old epoch, in vain, until it has heard of the new one.
                 sizes = self._list()
-                places = [place for place in places if place.partition < sizes.get(place.topic, 0)]
-        return out
+                places[:] = [p for p in places if p.partition < sizes.get(p.topic, 0)]
+                raise
+
+        return ask(question, "asking for offsets", TIMEOUT_S)
 
     def committed(self, topics: Mapping[str, int], *, group: str | None = None) -> dict[Place, Commit]:
         """What a group (full name; None = the work group) has committed for every partition of these topics (name → partitions)."""
-        places = [TopicPartition(topic, p) for topic, count in topics.items() for p in range(count)]
-        if not places:
-            return {}
-        asker = self._member(group or self._names.group(WORK_GROUP))
-        return {
-            (p.topic, p.partition): Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or ""))
-            for p in ask_commits(asker, places, TIMEOUT_S)
-        }
+        places = [(topic, p) for topic, count in topics.items() for p in range(count)]
+        return ask_commits(self._committer(group or self._names.group(WORK_GROUP)), places, TIMEOUT_S)
 
     def commit_work(self, positions: Mapping[Place, int]) -> None:
         """Commits for the work group, and waits for it: what was returned or answered in the owner's place."""
@@ -241,8 +224,8 @@ class Admin:
         if not offsets:
             return
         with translated("committing work"):
-            group = self._member(self._names.group(WORK_GROUP))
-            for place in group.commit(offsets=offsets, asynchronous=False) or []:
+            committer = self._committer(self._names.group(WORK_GROUP))
+            for place in committer.commit(offsets=offsets, asynchronous=False) or []:
                 if place.error is not None:
                     raise translate(place.error, f"committing {place.topic}-{place.partition}")
 
@@ -259,7 +242,7 @@ class Admin:
 
     def group_members(self, group: str) -> set[str]:
         """Ids of the members of a group (full name); empty if there is no such group."""
-        asker = AdminClient(self._settings.common(f"{self._client_id}-members"))  # see `_groups`
+        asker = AdminClient(self._settings.common(f"{self._client_id}-members"))  # see `_committers`
         with translated(f"asking for group {group}", harmless=KafkaError.GROUP_ID_NOT_FOUND):
             described = asker.describe_consumer_groups([group], request_timeout=TIMEOUT_S)[group].result()
             return {member.member_id for member in described.members}
@@ -267,15 +250,18 @@ class Admin:
 
     def close(self) -> None:
         """Closes the connections."""
-        for consumer in self._groups.values():
+        for consumer in self._committers.values():
             consumer.close()
 
-    def _member(self, group: str) -> Consumer:
+    def _committer(self, group: str) -> Consumer:
         """Commits for a group and knows its commits; never assigned anything."""
-        if group not in self._groups:
-            client_id = f"{self._client_id}-{group}"
-            self._groups[group] = Consumer(self._settings.consumer(client_id, group, reset="error", wait_ms=500))
-        return self._groups[group]
+        with self._lock:
+            if group not in self._committers:
+                client_id = f"{self._client_id}-{group}"
+                self._committers[group] = Consumer(
+                    self._settings.consumer(client_id, group, reset="error", wait_ms=500)
+                )
+            return self._committers[group]
 
     def _list(self) -> dict[str, int]:
         with translated("asking for topics"):

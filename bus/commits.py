@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from infaas.bus.ask import ask
 
+Place = tuple[str, int]
 
-def ask_commits(consumer: Consumer, places: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
-    """The commits of the consumer's group; the offset is OFFSET_INVALID where there is none.
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A committed offset; None = nobody ever committed, so the start is the low watermark."""
+
+    offset: int | None
+    metadata: str = ""
+
+
+def ask_commits(consumer: Consumer, places: Iterable[Place], timeout: float) -> dict[Place, Commit]:
+    """The commits of the consumer's group.
 
     Raises:
         InfaasError: if one of them can't be told in time, which is not the same as that there is none.
     """
+    asked = [TopicPartition(*place) for place in places]
 
-    def question() -> list[TopicPartition]:
-        found = list(consumer.committed(list(places), timeout=timeout)) if places else []
-        for place in found:
-            if place.error is not None:
-                raise KafkaException(place.error)
-            if place.offset < 0:
-                place.offset = OFFSET_INVALID
-        return found
+    def question() -> dict[Place, Commit]:
+        out = {}
+        for found in consumer.committed(asked, timeout=timeout) if asked else []:
+            if found.error is not None:
+                raise KafkaException(found.error)
+            offset = found.offset if found.offset >= 0 else None
+            out[found.topic, found.partition] = Commit(offset, str(found.metadata or ""))
+        return out
 
     return ask(question, "asking for commits", timeout)

@@ -22,10 +22,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
-from infaas.bus.commits import ask_commits
+from infaas.bus.commits import Commit, Place, ask_commits
 from infaas.bus.errors import translate
 from infaas.bus.progress import Progress, start
 from infaas.bus.record import Record
@@ -71,8 +71,8 @@ class Intake:
         drain: Callable[[float], None] | None = None,
     ) -> None:
         self._drain = drain
-        self._parts: dict[tuple[str, int], Progress] = {}
-        self._newest_ms: dict[tuple[str, int], int] = {}
+        self._parts: dict[Place, Progress] = {}
+        self._newest_ms: dict[Place, int] = {}
         """Time of the newest record taken, by partition; it stands in the commits."""
         self._next_commit = 0.0
         self._paused = False
@@ -107,10 +107,12 @@ class Intake:
             before = self._parts.copy()
             # `consume(n, t)` would wait all of t unless n came; what is there already is what is wanted.
             messages += self._consumer.consume(limit - 1, 0)
+            if self._fatal is not None:
+                raise self._fatal
             messages = self._still_valid(messages, before)
         return [record for record in map(self._accept, messages) if record is not None]
 
-    def _still_valid(self, messages: list[Message], before: dict[tuple[str, int], Progress]) -> list[Message]:
+    def _still_valid(self, messages: list[Message], before: dict[Place, Progress]) -> list[Message]:
         """Without what may be of an assignment that has ended, since a rebalance was served after the first was in hand.
 
         Of a partition that came back meanwhile it would stand for everything before it, which is to be read again: what is in
@@ -161,7 +163,7 @@ class Intake:
         return sum(part.pending for part in self._parts.values())
 
     @property
-    def partitions(self) -> list[tuple[str, int]]:
+    def partitions(self) -> list[Place]:
         """What is assigned to this member."""
         return sorted(self._parts)
 
@@ -178,7 +180,7 @@ class Intake:
         self._next_commit = now + COMMIT_EVERY_S
         self._commit(list(self._parts), wait=force)
 
-    def _commit(self, partitions: list[tuple[str, int]], *, wait: bool) -> None:
+    def _commit(self, partitions: list[Place], *, wait: bool) -> None:
         parts = {at: self._parts[at] for at in partitions if at in self._parts}
         moved = {at: to for at, part in parts.items() if (to := part.uncommitted if wait else part.moved) is not None}
         if not moved:
@@ -233,14 +235,14 @@ class Intake:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         try:
-            committed = [
-                self._start(consumer, place) for place in ask_commits(consumer, partitions, WATERMARK_TIMEOUT_S)
-            ]
+            places = [(p.topic, p.partition) for p in partitions]
+            commits = ask_commits(consumer, places, WATERMARK_TIMEOUT_S)
+            begun = [self._start(consumer, place, commit) for place, commit in commits.items()]
         except InfaasError as error:
             # Without a start no partition may be consumed; a new process asks again.
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
             return
-        self._assign(consumer, committed)
+        self._assign(consumer, begun)
 
     def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         consumer.incremental_assign(places)
@@ -256,8 +258,8 @@ class Intake:
         if part is None or partition is None:
             return
         low, end = self._watermarks(self._consumer, topic, partition)
-        read = TopicPartition(topic, partition, part.taken, str(self._newest_ms.get((topic, partition), "")))
-        cut = self._cut(self._consumer, read, end)
+        said = str(self._newest_ms.get((topic, partition), ""))
+        cut = self._cut(self._consumer, (topic, partition), part.taken, said, end)
         if cut is not None:
             self._fatal = OffsetLost(f"{topic}-{partition} was cut off at {cut}, before {part.taken}, which was read")
             return
@@ -285,37 +287,37 @@ class Intake:
             WATERMARK_TIMEOUT_S,
         )
 
-    def _start(self, consumer: Consumer, place: TopicPartition) -> TopicPartition:
+    def _start(self, consumer: Consumer, place: Place, commit: Commit) -> TopicPartition:
         """Fixes where a partition starts: at its commit, or where the topic begins or ends if that is not in it."""
-        topic, partition, committed = place.topic, place.partition, place.offset
-        low, end = self._watermarks(consumer, topic, partition)
-        part = Progress(min(end, start(None if committed == OFFSET_INVALID else committed, low)))
-        if committed != OFFSET_INVALID and committed < low:
+        committed = commit.offset
+        low, end = self._watermarks(consumer, *place)
+        part = Progress(min(end, start(committed, low)))
+        if committed is not None and committed < low:
             part = Progress(committed)
-            self._skip(part, Gap(topic, partition, committed, low - 1))
-        elif committed != OFFSET_INVALID and (cut := self._cut(consumer, place, end)) is not None:
+            self._skip(part, Gap(*place, committed, low - 1))
+        elif committed is not None and (cut := self._cut(consumer, place, committed, commit.metadata, end)) is not None:
             part = Progress(max(low, cut))
-            self.gaps.append(Gap(topic, partition, cut, committed - 1, cut=True))
-        self._parts[topic, partition] = part
-        return TopicPartition(topic, partition, part.taken)
+            self.gaps.append(Gap(*place, cut, committed - 1, cut=True))
+        self._parts[place] = part
+        return TopicPartition(*place, part.taken)
 
-    def _cut(self, consumer: Consumer, place: TopicPartition, end: int) -> int | None:
-        """Where a log ended when it was cut off below its commit; None = it was not.
+    def _cut(self, consumer: Consumer, place: Place, offset: int, said: str, end: int) -> int | None:
+        """Where a log ended when it was cut off below an offset that was reached; None = it was not.
 
-        A commit that does not say how new its records were is of an earlier version: then it is where the log ends now.
+        `said` is how new the records were that far, epoch ms. Who does not say it is of an earlier version: then it is where the
+        log ends now.
         """
-        topic, partition, said = place.topic, place.partition, place.metadata or ""
         if not (said.isascii() and said.isdigit()):
-            return end if place.offset > end else None
-        newest_ms = self._newest_ms[topic, partition] = int(said)
-        newer = TopicPartition(topic, partition, newest_ms + 1)
+            return end if offset > end else None
+        newest_ms = self._newest_ms[place] = int(said)
+        newer = TopicPartition(*place, newest_ms + 1)
         first = ask(
             lambda: consumer.offsets_for_times([newer], timeout=WATERMARK_TIMEOUT_S)[0].offset,
-            f"asking for what is new in {topic}-{partition}",
+            f"asking for what is new in {place[0]}-{place[1]}",
             WATERMARK_TIMEOUT_S,
         )
         first = end if first < 0 else first  # none is newer
-        return first if first < place.offset else None
+        return first if first < offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self.revocations += 1

@@ -21,8 +21,8 @@ from typing import Any
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
 from infaas.bus.clock import BrokerClock
-from infaas.bus.errors import translate
-from infaas.bus.metadata import counted
+from infaas.bus.errors import translate, translated
+from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
 from infaas.bus.unconfirmed import Unconfirmed
 from infaas.schemas.errors import DeliveryFailed, InfaasError, ProducerFatal, QueueFull
@@ -218,11 +218,8 @@ class Outbox:
         Raises:
             KafkaUnavailable: if no broker answers.
         """
-        try:
-            metadata = self._producer.list_topics(topic, timeout).topics.get(topic)
-        except KafkaException as error:
-            raise translate(error, f"asking for {topic}") from error
-        return counted(metadata, topic)
+        with translated(f"asking for {topic}"):
+            return ask_partition_count(self._producer, topic, timeout)
 
     def poll(self, timeout: float = 0.0) -> None:
         """Serves delivery reports, and what was put off until now.

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from infaas.bus.ask import ask
 from infaas.bus.errors import translate
+from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import BadReplyAddress
@@ -33,10 +34,10 @@ class ReplyReader:
             logger=log,
         )
         doing = f"reading {self.topic}"
-        metadata = ask(lambda: self._consumer.list_topics(self.topic, timeout).topics[self.topic], doing, timeout)
-        if metadata.error is not None or not metadata.partitions:
+        count = ask(lambda: ask_partition_count(self._consumer, self.topic, timeout), doing, timeout)
+        if not count:
             raise BadReplyAddress("topic", "a topic that exists; `infaas topics ensure` makes the system's", self.topic)
-        self.partition = random.choice(sorted(metadata.partitions))
+        self.partition = random.randrange(count)
         where = TopicPartition(self.topic, self.partition)
         _, end = ask(lambda: self._consumer.get_watermark_offsets(where, timeout=timeout), doing, timeout)
         where.offset = end

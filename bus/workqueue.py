@@ -13,11 +13,12 @@ from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
-from infaas.bus.commits import ask_commits
+from infaas.bus.commits import Commit, Place, ask_commits
 from infaas.bus.errors import translate
+from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import InfaasError, KafkaUnavailable, OffsetLost, UnknownTopic
@@ -29,16 +30,7 @@ ASK_TIMEOUT_S = 2.0
 SERVE_S = 0.005
 KEPT = 64
 
-Place = tuple[str, int]
 """Topic and partition."""
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """A committed offset; None = nobody ever committed, so the start is the low watermark."""
-
-    offset: int | None
-    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +73,9 @@ class WorkQueue:
         Raises:
             KafkaUnavailable: if the broker does not answer.
         """
-        asked = [TopicPartition(topic, partition) for partition in partitions]
-        return {
-            p.partition: Commit(None if p.offset == OFFSET_INVALID else p.offset, str(p.metadata or ""))
-            for p in ask_commits(self._consumer, asked, ASK_TIMEOUT_S)
-        }
+        places = [(topic, partition) for partition in partitions]
+        commits = ask_commits(self._consumer, places, ASK_TIMEOUT_S)
+        return {partition: commit for (_, partition), commit in commits.items()}
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The low watermark and the end of a partition, asked of the broker.
@@ -118,8 +108,9 @@ class WorkQueue:
         """
         if partition < self._known.get(topic, 0):
             return
-        metadata = ask(lambda: self._consumer.list_topics(topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S)
-        self._known[topic] = len(metadata.topics[topic].partitions)
+        self._known[topic] = ask(
+            lambda: ask_partition_count(self._consumer, topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S
+        )
         if partition >= self._known[topic]:
             raise UnknownTopic(f"{topic} has {self._known[topic]} partitions, not yet a partition {partition}")
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from infaas.bus import progress
-from infaas.bus.workqueue import Place, WorkQueue
+from infaas.bus.commits import Place
+from infaas.bus.workqueue import WorkQueue
 from infaas.host.messages import Take
 from infaas.workers import poison
 from infaas.workers.poison import Death, Mark, Start

@@ -18,9 +18,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from infaas.bus.commits import Place
 from infaas.bus.progress import Progress
 from infaas.bus.record import Record
-from infaas.bus.workqueue import Place, WorkQueue
+from infaas.bus.workqueue import WorkQueue
 from infaas.host.deadlines import DRAIN_S
 from infaas.host.messages import Message, Refused, Released, Take, Taken
 from infaas.schemas.errors import InfaasError

@@ -113,7 +113,7 @@ def _cell(stage: Stage, fault: Fault, random: Random, *, timelines: bool) -> Cel
     stage.ask(0)
     history = _quiesce(stage, begun_ms)
     if history is None:
-        return _not_run(fault, f"its log could not be read to the end: {stage.observer.trouble}")
+        return _not_run(fault, f"its log could not be read to the end: {stage.observer.trouble or 'too slowly'}")
     names = stage.stack.settings.names
     findings = checker.check(
         history, expected, queries_group=names.group(ROUTER_GROUP), work_group=names.group(WORK_GROUP)

@@ -41,7 +41,7 @@ class Up:
             self._wait_until_ready()
             self.servers = self.infaas("broker", "status").stdout.split()[0]
         except BaseException:
-            self.__exit__()
+            self.end()
             raise
 
     def _wait_until_ready(self):
@@ -74,6 +74,9 @@ class Up:
         return self
 
     def __exit__(self, *_):
+        self.end()
+
+    def end(self):
         there = family(self.process.pid)
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
@@ -101,6 +104,7 @@ def test_by_hand_from_the_first_registration_to_the_second_start(files):
     """One user's day: register, query, things that die, Ctrl-C, the same folder again with what was in it, and `kill -9`."""
     (port,) = free_ports(1)
     with Up(files, "--workers", "1", "--cores", "2", "--port", str(port)) as up:
+        says_where_it_is(up, port)
         register_and_query(up, files)
         look_around(up)
         plain_producer(up)
@@ -108,11 +112,17 @@ def test_by_hand_from_the_first_registration_to_the_second_start(files):
         what_dies_is_started_again(up)
         up.leave(signal.SIGINT)
     with Up(files) as up:
-        assert up.servers == f"127.0.0.1:{port}", "its last one"
+        says_where_it_is(up, port)  # its last one
+        assert "linear.v1.onnxruntime-cpu1-fp32" in up.infaas("variants", "--json").stdout
         assert orjson.loads(up.infaas(*ASK, "--json", "--timeout", "60").stdout)["outcome"] == "ok"
         assert up.infaas("unregister", "linear").returncode == 0
         assert "unknown_application" in up.infaas(*ASK, check=False).stdout
         up.leave(signal.SIGKILL)
+
+
+def says_where_it_is(up, port):
+    assert f"export INFAAS_BOOTSTRAP_SERVERS=127.0.0.1:{port}" in up.log.read_text()
+    assert up.infaas("broker", "status").stdout.startswith(f"127.0.0.1:{port} ")
 
 
 def register_and_query(up, files):

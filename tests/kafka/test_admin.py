@@ -10,7 +10,7 @@ from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import ConfigurationError, UnknownTopic
-from infaas.schemas.topics import QUERIES, TELEMETRY
+from infaas.schemas.topics import QUERIES, ROUTER_GROUP, TELEMETRY
 
 
 @pytest.fixture
@@ -89,5 +89,5 @@ def test_groups_are_asked_about_after_a_restart_by_who_asked_before_it():
                 broker.restart()
             assert len(admin.watermarks({queries: 8})) == 8
             assert admin.committed({queries: 8})[queries, 0].offset == 0
-            assert admin.group_members(settings.names.group("routers")) == set()
+            assert admin.group_members(settings.names.group(ROUTER_GROUP)) == set()
         admin.close()

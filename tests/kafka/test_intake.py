@@ -6,9 +6,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from infaas.bus.admin import Admin
+from infaas.bus.commits import Commit
 from infaas.bus.intake import Intake
 from infaas.bus.outbox import Outbox
-from infaas.bus.workqueue import Commit, WorkQueue
+from infaas.bus.workqueue import WorkQueue
 from infaas.schemas.topics import QUERIES
 
 VARIANT = "a.v1.onnxruntime-cpu1-fp32"

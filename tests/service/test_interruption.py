@@ -42,6 +42,7 @@ class Run:
     ("options", "interrupt"),
     [
         pytest.param((), lambda run: run.process.terminate(), id="SIGTERM"),
+        pytest.param(("-n1",), lambda run: run.process.terminate(), id="SIGTERM, in parallel"),
         pytest.param(("-n1",), lambda run: os.killpg(run.process.pid, signal.SIGINT), id="Ctrl-C, in parallel"),
         pytest.param(("-n1",), lambda run: run.process.kill(), id="kill -9, in parallel"),
         pytest.param(
