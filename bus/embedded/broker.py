@@ -279,7 +279,8 @@ class EmbeddedBroker:
 
     def _format(self) -> None:
         command = self._java(
-            ["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", new_cluster(),
+            [*java.aot_options(cache_dir(), self._program, self._classes), "-XX:TieredStopAtLevel=1"],
+            "kafka.tools.StorageTool", "format", "--ignore-formatted", "--cluster-id", new_cluster(),
             "--config", configuration(self.data_dir),
         )  # fmt: skip
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)

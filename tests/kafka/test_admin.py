@@ -5,6 +5,7 @@ import signal
 import time
 
 import pytest
+from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
@@ -62,7 +63,7 @@ def test_a_partition_without_a_leader_is_waited_for_and_not_left_out():
         topics = admin.topics()
         places = {(topic, p) for topic, count in topics.items() for p in range(count)}
         assert set(admin.watermarks(topics)) == places
-        os.kill(broker.pid, signal.SIGSTOP)
+        freeze(broker.pid)
         try:
             time.sleep(5)  # its session is 3 s
         finally:

@@ -8,6 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from answering import answer, place, queries
+from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
@@ -33,7 +34,7 @@ def test_a_query_that_could_not_be_delivered_is_asked_again_only_while_somebody_
                 delivered(correlation, delivery, again)
 
             client._exchange._delivered = watched
-            os.kill(broker.pid, signal.SIGSTOP)
+            freeze(broker.pid)
             try:
                 futures = [
                     client.submit("numbers", {"x": X}, id=f"{n}", timeout=120, raise_for_outcome=False)

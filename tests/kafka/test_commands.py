@@ -6,6 +6,7 @@ import socket
 import time
 
 import pytest
+from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.control import Commands
@@ -79,7 +80,7 @@ def test_a_broker_that_hangs_with_a_command_in_hand_holds_nobody_up_and_the_comm
         outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=b"one")
         commands = Commands(settings, client_id="registrar")
         assert take(commands).record.value == b"one"
-        os.kill(broker.pid, signal.SIGSTOP)
+        freeze(broker.pid)
         try:
             assert timed(commands.stop) < AT_ONCE_S
             assert commands.take() is None

@@ -14,6 +14,7 @@ import pytest
 from cell import outcome, reason
 from models import VALIDATION, classifier, tree, validation
 from office import Office
+from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.embedded import EmbeddedBroker
@@ -218,7 +219,7 @@ def test_a_registrar_that_is_killed_goes_on_where_it_was(office):
 
 def test_a_frozen_registrar_that_wakes_up_acknowledges_nothing_that_does_not_count(office):
     with process(office, "one") as first:
-        os.kill(first.pid, signal.SIGSTOP)
+        freeze(first.pid)
         office.register("a")
         with process(office, "two"):
             assert outcome(office.answer("a")) == "ok"
@@ -288,7 +289,7 @@ def test_a_broker_that_hangs_while_a_reply_topic_is_looked_up_holds_up_no_step(e
         office.outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=commands.encode(command), headers=own_topic)
         office.until(lambda: leader._handler._commands.waiting, "the command to be there")
         epoch = leader.leadership.epoch
-        os.kill(broker.pid, signal.SIGSTOP)
+        freeze(broker.pid)
         took, until = [], time.monotonic() + 3.0
         try:
             while time.monotonic() < until:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 from cell import outcome
+from processes import freeze
 from solo import Solo
 
 from infaas.bus.admin import Admin
@@ -131,7 +132,7 @@ def test_a_reply_that_nobody_wants_any_more_ends_in_the_dead_letters(broker, cel
 @contextmanager
 def stopped(broker):
     """A broker that stands still: connections stay, and nothing answers."""
-    os.kill(broker.pid, signal.SIGSTOP)
+    freeze(broker.pid)
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ from dataclasses import replace
 import psutil
 import pytest
 from cell import VARIANT, Cell, doubling_model, outcome, profile, reason
+from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.repository import Repository
@@ -136,7 +137,7 @@ def test_a_silent_worker_is_pronounced_dead_and_its_work_done_elsewhere(cell):
     frozen = next(one for one in cell.others if getattr(one, "name", "") == name)
     cell.others.remove(frozen)  # it is not stepped any more: silent, its instance alive
     for child in list(frozen._running.values()):
-        os.kill(child.child.pid, signal.SIGSTOP)
+        freeze(child.child.pid)
     cell.send("b", application="numbers", latency_ms=120_000)
     assert outcome(cell.answer("b")) == "ok"
     assert name in cell.table.view().verdicts
@@ -199,7 +200,7 @@ def test_of_two_scalers_a_frozen_one_that_wakes_up_changes_nothing(cell):
         first = cell.table.epochs["scaler"]
         cell.send("a", application="numbers", latency_ms=60_000)
         assert outcome(cell.answer("a")) == "ok"
-        os.kill(processes[0].pid, signal.SIGSTOP)
+        freeze(processes[0].pid)
         cell.until(lambda: cell.table.epochs["scaler"] > first, "the other to claim")
         second = cell.table.epochs["scaler"]
         cell.send("b", application="numbers", latency_ms=60_000)
@@ -255,7 +256,8 @@ def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spare
         for variant in (VARIANT, OTHER):
             cell.send(f"{variant}", variant=variant, latency_ms=100_000)
     for variant in (VARIANT, OTHER):
-        assert outcome(cell.answer(variant, 90)) == "ok"
+        answer = cell.answer(variant, 90)
+        assert outcome(answer) == "ok", answer.header_map
     cell.until(lambda: "local-1" in cell.table.view().live_workers, "the machine's worker")
     (pid,) = [int(m.provider_id.split(":")[0]) for m in cell.table.view().machines.values()]
     assert psutil.pid_exists(pid)

@@ -1,15 +1,14 @@
 """A supervisor on real Kafka: what is so is written until it stands there, under boot ids that are ordered, whatever dies."""
 
 import contextlib
-import os
 import resource
-import signal
 import time
 
 import onnx
 import psutil
 import pytest
 from cell import VARIANT, Cell, doubling_model, outcome
+from processes import freeze
 from serving import ALL, active, assign, fact, held, router, serving_cell, state, supervisor
 
 from infaas.bus.admin import Admin
@@ -109,7 +108,7 @@ def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(ce
     router(cell)
     ask(cell, "before")
     hung = worker._running[VARIANT, 0].child.pid
-    os.kill(hung, signal.SIGSTOP)
+    freeze(hung)
     since_s = time.monotonic()
     cell.send("during", application="numbers", latency_ms=60_000)
     cell.until(lambda: not psutil.pid_exists(hung), "its end", SILENCE_S + 5.0)
@@ -160,7 +159,7 @@ def test_an_instance_that_hangs_while_its_supervisor_stops_is_killed_and_its_fac
     assign(cell, worker)
     held(cell, worker)
     monkeypatch.setattr(module, "RELEASE_S", 0.5)
-    os.kill(worker._running[VARIANT, 0].child.pid, signal.SIGSTOP)
+    freeze(worker._running[VARIANT, 0].child.pid)
     cell.others.remove(worker)
     worker.close()
     cell.until(lambda: cell.table.view().workers["w1"].state == "stopped", "that it has stopped")

@@ -8,7 +8,7 @@ import time
 
 import psutil
 import pytest
-from processes import left_of
+from processes import freeze, left_of
 
 from infaas.host import child as module
 from infaas.host.channel import JOIN_S
@@ -38,7 +38,7 @@ def made(monkeypatch):
 
 def test_who_tells_a_child_that_does_not_read_does_not_wait_and_it_is_told_later(made):
     child = Child(module=CHILD, cores=(), order=Stop())
-    os.kill(child.pid, signal.SIGSTOP)
+    freeze(child.pid)
     began_s = time.monotonic()
     for partition in range(10_000):  # more than a pipe holds
         child.tell(Release(partition=partition))

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from processes import freeze
+
 from infaas.host.forked import Forked
 from infaas.host.forkserver import ForkServer, Request
 from infaas.host.process import die_with_parent
@@ -82,7 +84,7 @@ def outlives_its_server(server: ForkServer) -> dict[str, object]:
 
 
 def does_not_wait_for_a_server_that_hangs(server: ForkServer) -> dict[str, object]:
-    os.kill(ready(server).pid, signal.SIGSTOP)
+    freeze(ready(server).pid)
     began_s = time.monotonic()
     first = started(server)
     took_s = time.monotonic() - began_s

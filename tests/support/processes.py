@@ -1,5 +1,7 @@
 """Starting processes that don't outlive a test, and looking for what a test may have left behind."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -33,3 +35,22 @@ def left_of(processes, timeout=30.0):
             return []
         time.sleep(0.1)
     return there
+
+
+def freeze(pid, timeout=10.0):
+    """Stops a process and returns when all of it stands still.
+
+    The kernel stops it when the thread that it picks for the signal next runs: on a busy machine the others go on until then.
+    """
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + timeout
+    while not all(_stopped(task) for task in Path(f"/proc/{pid}/task").iterdir()):
+        assert time.monotonic() < deadline, f"{pid} does not stand still"
+        time.sleep(0.002)
+
+
+def _stopped(task):
+    try:
+        return (task / "stat").read_text().rpartition(")")[2].split()[0] in "TtZX"
+    except OSError:
+        return True  # it has ended
