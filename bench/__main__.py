@@ -12,6 +12,7 @@ from infaas.bench.chaos import report
 from infaas.bench.chaos.run import chaos
 from infaas.bench.hostile import hostile
 from infaas.bench.latency import latency
+from infaas.bench.path import path
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
 
@@ -21,6 +22,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m infaas.bench", description=__doc__)
     commands = parser.add_subparsers(required=True)
     commands.add_parser("latency", help="ratios to a plain echo").set_defaults(run=lambda _: latency())
+    way = commands.add_parser("path", help="the whole way of a query, as ratios to a plain pipeline and to a bare loop")
+    way.add_argument("--turns", type=int, default=4, help="of each side")
+    way.set_defaults(run=lambda given: path(turns=given.turns))
     attack = commands.add_parser("hostile", help="hostile records between good ones")
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")

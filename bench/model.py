@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from infaas.schemas.oip import Array
 
 WIDTH, HIDDEN, CLASSES = 64, 512, 10
+SLOW_HIDDEN, SLOW_LAYERS = 2048, 4
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """Two layers; `scores = relu(x first) second`."""
+    """Two layers, `scores = relu(x first) second`; and, for one that takes its time, some more between them."""
 
     first: Array
     second: Array
+    between: tuple[Array, ...] = ()
 
     @classmethod
     def of(cls, *, noise: float = 0.0) -> Network:
@@ -28,28 +29,39 @@ class Network:
         second = rng.normal(size=(HIDDEN, CLASSES)).astype(np.float32) / 20
         return cls(first, second + (noise * rng.normal(size=second.shape) / 20).astype(np.float32))
 
+    @classmethod
+    def slow(cls) -> Network:
+        """One of some 12 ms a row on one core, and less than a fifth of that in a batch of 32."""
+        rng = np.random.default_rng(0)
+        first = rng.normal(size=(WIDTH, SLOW_HIDDEN)).astype(np.float32) / 8
+        between = rng.normal(size=(SLOW_HIDDEN, SLOW_HIDDEN)).astype(np.float32) / 32
+        second = rng.normal(size=(SLOW_HIDDEN, CLASSES)).astype(np.float32) / 20
+        return cls(first, second, tuple(np.roll(between, n, axis=0) for n in range(SLOW_LAYERS)))
+
     def scores(self, x: Array) -> Array:
         """What it answers, `[rows, 10] float32`."""
-        answers: Array = np.maximum(x @ self.first, 0) @ self.second
+        hidden = np.maximum(x @ self.first, 0)
+        for layer in self.between:
+            hidden = np.maximum(hidden @ layer, 0)
+        answers: Array = hidden @ self.second
         return answers
 
     def onnx(self) -> bytes:
         """An ONNX file with input `x` and output `scores`."""
-        from onnx import TensorProto, helper
+        from onnx import TensorProto, helper, numpy_helper
 
-        def constant(name: str, values: Array) -> Any:
-            return helper.make_tensor(name, TensorProto.FLOAT, values.shape, values.ravel())
-
+        weights = {"first": self.first, **{f"between{n}": layer for n, layer in enumerate(self.between)}}
+        nodes, last = [], "x"
+        for name in weights:
+            nodes += [helper.make_node("MatMul", [last, name], [f"{name}.x"])]
+            nodes += [helper.make_node("Relu", [f"{name}.x"], [f"{name}.y"])]
+            last = f"{name}.y"
         graph = helper.make_graph(
-            [
-                helper.make_node("MatMul", ["x", "first"], ["hidden"]),
-                helper.make_node("Relu", ["hidden"], ["active"]),
-                helper.make_node("MatMul", ["active", "second"], ["scores"]),
-            ],
+            [*nodes, helper.make_node("MatMul", [last, "second"], ["scores"])],
             "bench",
             [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", WIDTH])],
             [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["rows", CLASSES])],
-            [constant("first", self.first), constant("second", self.second)],
+            [numpy_helper.from_array(values, name) for name, values in {**weights, "second": self.second}.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
         return bytes(model.SerializeToString())
