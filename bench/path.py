@@ -37,7 +37,6 @@ T_BURST, T_RATE, T_PACED_S = 600, 60.0, 5.0
 WARM_UP = 3000
 IDLE_S = 15.0
 OBJECTIVE_MS = 60_000
-PRODUCER_PARTITIONS = 8
 
 
 @dataclass
@@ -211,7 +210,6 @@ def _system(stack: Stack, application: str) -> Iterator[Side]:
         replies=replies,
         value=_body(),
         headers=headers,
-        partitions=PRODUCER_PARTITIONS,
     )
     try:
         assert stack.broker is not None

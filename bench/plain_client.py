@@ -28,13 +28,10 @@ class PlainClient:
         replies: topic of the replies, of this client alone, with one partition.
         value: of each query.
         headers: of each query, besides those of the reply.
-        partitions: of `topic`, over which queries are spread.
     """
 
-    def __init__(
-        self, settings: BusSettings, *, topic: str, replies: str, value: bytes, headers: HeaderList, partitions: int = 1
-    ) -> None:
-        self._topic, self._value, self._partitions = topic, value, partitions
+    def __init__(self, settings: BusSettings, *, topic: str, replies: str, value: bytes, headers: HeaderList) -> None:
+        self._topic, self._value = topic, value
         self._producer = Producer(settings.producer(f"plain-{topic}"))
         self._consumer = Consumer(settings.consumer(f"plain-{topic}", f"plain-{replies}", reset="error", wait_ms=100))
         self._consumer.assign([TopicPartition(replies, 0, 0)])
@@ -110,7 +107,6 @@ class PlainClient:
         produce(
             self._topic,
             value=self._value,
-            partition=number % self._partitions,
             headers=[*self._headers, (CORRELATION[0], name)],
         )
 

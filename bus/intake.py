@@ -76,6 +76,8 @@ class Intake:
         """Time of the newest record taken, by partition; it stands in the commits."""
         self._next_commit = 0.0
         self._paused = False
+        self._member_id = ""
+        """As of the last assignment; empty = to be asked for."""
         self._fatal: InfaasError | None = None
         self.gaps: list[Gap] = []
         """Found since the caller last emptied it."""
@@ -170,7 +172,9 @@ class Intake:
     @property
     def member_id(self) -> str:
         """Its id in the group; empty while it has not joined."""
-        return str(self._consumer.memberid() or "")
+        if not self._member_id:  # the client takes some milliseconds to say it
+            self._member_id = str(self._consumer.memberid() or "")
+        return self._member_id
 
     def commit(self, *, force: bool = False) -> None:
         """Commits what is done further than before, at most every 100 ms unless forced (then synchronously)."""
@@ -234,6 +238,7 @@ class Intake:
         self._consumer.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member_id = ""
         try:
             places = [(p.topic, p.partition) for p in partitions]
             commits = ask_commits(consumer, places, WATERMARK_TIMEOUT_S)
@@ -320,6 +325,7 @@ class Intake:
         return first if first < offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member_id = ""
         self.revocations += 1
         gone = [(p.topic, p.partition) for p in partitions]
         if self._drain is not None and any(self._parts[at].pending for at in gone if at in self._parts):
@@ -330,6 +336,7 @@ class Intake:
         consumer.incremental_unassign(partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._member_id = ""
         self.revocations += 1
         for p in partitions:
             self._parts.pop((p.topic, p.partition), None)

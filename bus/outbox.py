@@ -13,10 +13,9 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
@@ -34,10 +33,12 @@ FULL_S = 0.01
 STALL_S = 0.5
 """Nothing confirmed for so long: the broker is away, or as good as."""
 LOOK_EVERY_S = 0.1
+OBSERVE_EVERY_S = 0.005
+"""How often the clock learns from a report once it is known well: then each says what the one before said."""
+WIDE_MS = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """What became of a record."""
 
     topic: str
@@ -45,6 +46,20 @@ class Delivery:
     offset: int
     timestamp_ms: float
     error: InfaasError | None = None
+    took_s: float = 0.0
+    """From when it was sent to its report."""
+
+
+class _Sent:
+    """A record whose report is awaited; the client calls it."""
+
+    __slots__ = ("_outbox", "number", "on_done", "sent_s")
+
+    def __init__(self, outbox: Outbox, number: int, sent_s: float, on_done: Callable[[Delivery], None] | None) -> None:
+        self._outbox, self.number, self.sent_s, self.on_done = outbox, number, sent_s, on_done
+
+    def __call__(self, error: KafkaError | None, message: Message) -> None:
+        self._outbox._report(self, error, message)
 
 
 class Outbox:
@@ -64,7 +79,7 @@ class Outbox:
         self._later: list[tuple[float, int, Callable[[], None]]] = []
         self._sequence = count()
         self._unconfirmed = Unconfirmed()
-        self._next_look_s = 0.0
+        self._next_look_s = self._observe_at_s = 0.0
         self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
 
     def send(
@@ -95,14 +110,12 @@ class Outbox:
             raise ProducerFatal(self._fatal)
         sent_s = self.clock.monotonic()
         number = self._unconfirmed.begin(sent_s, stale_ms)
-
-        def report(error: KafkaError | None, message: Message) -> None:
-            self._report(number, sent_s, error, message, on_done)
-
+        report = _Sent(self, number, sent_s, on_done)
         place = ANY_PARTITION if partition is None else partition
-        copied = [*headers] if headers else None
         try:
-            while not self._produce(topic, value=value, key=key, headers=copied, partition=place, on_delivery=report):
+            while not self._produce(
+                topic, value=value, key=key, headers=headers or None, partition=place, on_delivery=report
+            ):
                 self._wait_for_room(topic, wait=wait)
         except BaseException:
             self._unconfirmed.withdraw(number, sent_s)
@@ -125,26 +138,22 @@ class Outbox:
             raise translate(error, f"producing to {topic}") from error
         return True
 
-    def _report(
-        self,
-        number: int,
-        sent_s: float,
-        error: KafkaError | None,
-        message: Message,
-        on_done: Callable[[Delivery], None] | None,
-    ) -> None:
+    def _report(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         kind, stamp = message.timestamp()
         now_s = self.clock.monotonic()
+        ours = None
         if error is None:
-            self._unconfirmed.confirm(number, sent_s, now_s)
+            self._unconfirmed.confirm(sent.number, sent.sent_s, now_s)
+            wide = self.clock.error_ms > WIDE_MS
+            if (wide or now_s >= self._observe_at_s) and kind == TIMESTAMP_LOG_APPEND_TIME:
+                self._observe_at_s = now_s + OBSERVE_EVERY_S
+                self.clock.observe(sent.sent_s, now_s, float(stamp))
         else:
-            self._unconfirmed.fail(number)
-        if error is None and kind == TIMESTAMP_LOG_APPEND_TIME:
-            self.clock.observe(sent_s, now_s, float(stamp))
-        ours = None if error is None else translate(error)
-        if isinstance(ours, ProducerFatal):
-            self._fatal = str(ours)
-        if on_done is not None:
+            self._unconfirmed.fail(sent.number)
+            ours = translate(error)
+            if isinstance(ours, ProducerFatal):
+                self._fatal = str(ours)
+        if sent.on_done is not None:
             partition, offset = message.partition(), message.offset()
             delivery = Delivery(
                 message.topic() or "",
@@ -152,8 +161,9 @@ class Outbox:
                 -1 if offset is None else offset,
                 float(stamp),
                 ours,
+                now_s - sent.sent_s,
             )
-            self._told.append((on_done, delivery))
+            self._told.append((sent.on_done, delivery))
 
     @property
     def delivery_ms(self) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from heapq import nsmallest
 
 from infaas.policy.price import query_cost
+from infaas.router.policy import Plan
 from infaas.schemas.headers import Objective, ScopeKind
 from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.servable import Servable
@@ -21,7 +22,7 @@ class Catalogue:
         self._by_scope: dict[tuple[ScopeKind, str], list[Servable]] = {}
         self._names: dict[ScopeKind, tuple[str, ...]] = {}
         self._known: set[tuple[ScopeKind, str]] = set()
-        self._eligible: dict[tuple[object, ...], tuple[Servable, ...]] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
         for architecture in architectures.values():
             if architecture.state != "retired":
                 self._known |= {("application", architecture.application), ("architecture", architecture.architecture)}
@@ -54,23 +55,22 @@ class Catalogue:
         """Everything that can be served in a scope."""
         return tuple(self._by_scope.get((scope, name), ()))
 
-    def eligible(self, objective: Objective) -> tuple[Servable, ...]:
-        """Candidates that meet the accuracy floor and the cost limit, by name."""
-        key = (objective.scope, objective.name, objective.min_accuracy, objective.max_cost, objective.latency_ms)
-        candidates = self._eligible.get(key)
-        if candidates is None:
-            candidates = tuple(
-                sorted(
-                    (
-                        candidate
-                        for candidate in self.all_of(objective.scope, objective.name)
-                        if candidate.accuracy >= objective.min_accuracy
-                        and query_cost(candidate, objective.latency_ms) <= objective.max_cost
-                    ),
-                    key=lambda candidate: candidate.variant,
-                )
+    def plan(self, objective: Objective) -> Plan:
+        """The candidates that meet the accuracy floor and the cost limit, ranked, and all that there are in the scope."""
+        key = (
+            objective.scope, objective.name, objective.min_accuracy, objective.max_cost, objective.latency_ms, objective.optimize,
+        )  # fmt: skip
+        plan = self._plans.get(key)
+        if plan is None:
+            everything = self.all_of(objective.scope, objective.name)
+            eligible = (
+                one
+                for one in everything
+                if one.accuracy >= objective.min_accuracy
+                and query_cost(one, objective.latency_ms) <= objective.max_cost
             )
-            if len(self._eligible) >= CACHED:  # callers choose these numbers: bounded
-                self._eligible.clear()
-            self._eligible[key] = candidates
-        return candidates
+            plan = Plan.of(objective, eligible, everything)
+            if len(self._plans) >= CACHED:  # callers choose these numbers: bounded
+                self._plans.clear()
+            self._plans[key] = plan
+        return plan

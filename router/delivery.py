@@ -9,21 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
 from infaas.router.incoming import Incoming
 from infaas.router.load import Load
 from infaas.router.open_views import OpenViews
-from infaas.router.policy import Dispatch, partition_of
-from infaas.schemas.errors import InfaasError, ProducerFatal
-from infaas.schemas.headers import HeaderList, travel_headers
+from infaas.router.policy import Dispatch, RunningAt
+from infaas.schemas.errors import InfaasError, ProducerFatal, UnknownTopic
+from infaas.schemas.headers import HeaderList, travel_headers, travelling
 from infaas.schemas.topics import TopicNames
 from infaas.store.table import Table
 from infaas.store.view import View
 
-LEARN_EVERY_S = 10.0
 AGAIN_S = 0.05  # doubled with each attempt after the first, which is at once
 AGAIN_MAX_S = 1.0
 
@@ -38,15 +36,28 @@ class Undelivered:
     """When it is to be selected again, on the monotonic clock."""
 
 
-@dataclass(frozen=True, slots=True)
 class _Sending:
-    """A query on its way to a partition."""
+    """A query on its way to a partition; called when it is known what became of it."""
 
-    incoming: Incoming
-    variant: str
-    partition: int
-    view_offset: int
-    """Of the view on which this was decided."""
+    __slots__ = ("_deliveries", "incoming", "partition", "to", "variant", "view_offset")
+
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        incoming: Incoming,
+        variant: str,
+        partition: int,
+        to: RunningAt | None,
+        view_offset: int,
+    ) -> None:
+        self._deliveries, self.incoming, self.variant, self.partition = deliveries, incoming, variant, partition
+        self.to = to
+        """The instance it goes to; None = whoever will run."""
+        self.view_offset = view_offset
+        """Of the view on which this was decided."""
+
+    def __call__(self, delivery: Delivery) -> None:
+        self._deliveries.ended(self, delivery)
 
 
 class Deliveries:
@@ -73,9 +84,11 @@ class Deliveries:
     ) -> None:
         self._outbox, self._names, self._table, self._load = outbox, names, table, load
         self._views, self._done = views, done
-        self._partitions: dict[str, tuple[int, float]] = {}
+        self._partitions: dict[str, int] = {}
         self._undelivered: list[Undelivered] = []
         self.dispatched = 0
+        self.turn = 0
+        """Raised now and then: of an instance's partitions one is used for a while, since each costs the broker an append."""
 
     def send(self, incoming: Incoming, decision: Dispatch) -> None:
         """Sends a query where it was decided; what fails, now or later, is among the undelivered.
@@ -85,16 +98,18 @@ class Deliveries:
         """
         variant, offline = decision.variant, incoming.objective.offline
         topic = self._names.offline(variant) if offline else self._names.work(variant)
+        to = None if offline else decision.instance
         try:
-            partition = self._choose_partition(topic, decision, incoming.travel.query_id)
+            partition = self._choose_partition(topic, decision)
         except ProducerFatal:
             raise
         except InfaasError as error:
             self._fail(incoming, error)
             return
-        sending = _Sending(incoming, variant, partition, self._views.open(self._table.view().offset))
+        sending = _Sending(self, incoming, variant, partition, to, self._views.open(self._table.view().offset))
         if not offline:
-            self._load.sending(variant, partition)
+            now_ms = self._outbox.clock.now_ms()
+            self._load.sending(variant, partition, to, now_ms, incoming.travel.deadline_ms)
         try:
             self._outbox.send(
                 topic,
@@ -102,23 +117,33 @@ class Deliveries:
                 value=incoming.record.value,
                 headers=_headers(incoming, decision),
                 partition=partition,
-                on_done=partial(self._ended, sending),
+                on_done=sending,
             )
         except ProducerFatal:
             raise
         except InfaasError as error:
-            self._ended(sending, Delivery(topic, partition, -1, 0.0, error))
+            if isinstance(error, UnknownTopic):
+                self._partitions.pop(topic, None)  # asked for again when it is tried again
+            self.ended(sending, Delivery(topic, partition, -1, 0.0, error))
             return
         self.dispatched += 1
 
-    def _ended(self, sending: _Sending, delivery: Delivery) -> None:
+    def ended(self, sending: _Sending, delivery: Delivery) -> None:
+        """It is confirmed, or failed."""
         incoming = sending.incoming
         self._views.close(sending.view_offset)
         if not incoming.objective.offline:
-            stands_at = None if delivery.error else delivery.offset
-            until_ms = incoming.travel.drop_after_ms
-            self._load.sent(sending.variant, sending.partition, stands_at, delivery.timestamp_ms, until_ms)
+            self._load.sent(
+                sending.variant,
+                sending.partition,
+                None if delivery.error else delivery.offset,
+                delivery.timestamp_ms,
+                incoming.travel.drop_after_ms,
+                to=sending.to,
+                deadline_ms=incoming.travel.deadline_ms,
+            )
         if delivery.error is None:
+            self._load.hops.observe(delivery.took_s * 1000.0, delivery.timestamp_ms)
             self._done(incoming.record)
         else:
             self._fail(incoming, delivery.error)
@@ -140,23 +165,24 @@ class Deliveries:
         incoming.attempts += 1
         self._undelivered.append(Undelivered(incoming, error, time.monotonic() + pause_s))
 
-    def _choose_partition(self, topic: str, decision: Dispatch, salt: str) -> int:
-        count, asked_at = self._partitions.get(topic, (0, 0.0))
+    def _choose_partition(self, topic: str, decision: Dispatch) -> int:
         wanted = decision.instance.partitions if decision.instance else ()
-        now = time.monotonic()
-        # A warm producer refuses a partition it has not been told of.
-        if count == 0 or (wanted and max(wanted) >= count) or now - asked_at > LEARN_EVERY_S:
-            count = self._outbox.learn(topic)
-            self._partitions[topic] = (count, now)
+        count = self._partitions.get(topic, 0)
+        if count == 0 or (wanted and max(wanted) >= count):
+            # A warm producer refuses a partition it has not been told of.
+            count = self._partitions[topic] = self._outbox.learn(topic)
         if wanted:
-            return partition_of(wanted, salt)
+            return wanted[self.turn % len(wanted)]
         assignment = self._table.view().assignments.get(decision.variant)
         owned = [p for p, ownership in enumerate(assignment.partitions) if ownership.owner] if assignment else []
-        return partition_of(owned or range(max(1, count)), salt)
+        places = owned or range(max(1, count))
+        return places[self.turn % len(places)]
 
 
 def _headers(incoming: Incoming, decision: Dispatch) -> HeaderList:
     travel = replace(incoming.travel, mark=decision.mark) if decision.mark else incoming.travel
+    if incoming.onward is not None:
+        return [*incoming.onward, *travelling(travel)]
     original: list[tuple[str, bytes | str | None]] = [*incoming.record.headers]
     if incoming.envelope.correlation is not None:
         original.append(incoming.envelope.correlation)

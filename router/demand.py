@@ -32,19 +32,32 @@ class Demand:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[object, ...], _Count] = {}
+        self._quick: dict[tuple[object, ...], _Count] = {}
+        """The same by what was asked exactly, so that the grid is worked out once for like queries."""
 
     def count(
         self, objective: Objective, latency_ms: float | None, eligible: tuple[str, ...], *, rejected: bool
     ) -> None:
         """Counts one query."""
+        exact = (objective.scope, objective.name, eligible, latency_ms, objective.optimize)
+        counter = self._quick.get(exact)
+        if counter is None:
+            counter = self._counter(objective, latency_ms, eligible)
+            if len(self._quick) >= MAX_CLASSES:
+                self._quick.clear()
+            self._quick[exact] = counter
+        counter.offered += 1
+        counter.rejected += rejected
+
+    def _counter(self, objective: Objective, latency_ms: float | None, eligible: tuple[str, ...]) -> _Count:
         key = (objective.scope, objective.name, eligible, on_grid(latency_ms), objective.optimize)
         counter = self._counts.get(key)
         if counter is None:
             if len(self._counts) >= MAX_CLASSES:  # of a stream of ever new classes the oldest go
                 del self._counts[next(iter(self._counts))]
+                self._quick.clear()
             counter = self._counts[key] = _Count(latency_ms)
-        counter.offered += 1
-        counter.rejected += rejected
+        return counter
 
     def classes(self) -> tuple[ClassCount, ...]:
         """The counters as they are reported."""

@@ -1,49 +1,68 @@
-"""How much of a backlog an instance has worked off since it was last heard of. Pure.
+"""How much of what waits at an instance it has worked off since it was last heard of. Pure.
 
 A report is up to 0.1 s old. A variant that takes 10 ms a query has answered ten since then, and what was sent meanwhile still counts
-as waiting: without this, tight objectives of slow variants look unmeetable as soon as queries keep coming. So the backlog is
-taken to shrink by one each `query_ms`, from the time of the report on; for a short while only, since an instance that stops
-reporting may have stopped working.
+as waiting: without this, tight objectives of slow variants look unmeetable as soon as queries keep coming. So what waits is
+taken to shrink by one each `query_ms`, from the report on, and each query sent adds one at its moment. Not for ever: an instance
+that has missed two of its reports may have stopped working.
 """
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Iterable
-from dataclasses import dataclass
+from math import ceil
 
-TRUST_MS = 300.0  # three reports missed
+TRUST_MS = 1000.0  # a supervisor reports every 0.5 s, news or not
 
 
-@dataclass(slots=True)
 class Drain:
-    """One instance's expected backlog."""
+    """What waits at one instance.
 
-    work: float
-    """Queries expected to wait at `at_ms`."""
-    at_ms: float
-    until_ms: float
-    """From then on nothing is taken to be worked off."""
-    counted: int
-    """Queries known not to be reported as answered, of which `work` are left."""
+    Args:
+        work: queries that wait at `at_ms`.
+        at_ms: epoch ms.
+        until_ms: from then on nothing is taken to be worked off.
+    """
+
+    __slots__ = ("_at_ms", "_until_ms", "_work", "deadlines")
+
+    def __init__(self, work: float, at_ms: float, until_ms: float) -> None:
+        self._work, self._at_ms, self._until_ms = work, at_ms, until_ms
+        self.deadlines: list[float] = []
+        """Of own queries that may still wait, ascending: of more than wait the earliest are done."""
 
     @classmethod
     def since(
         cls, report_ms: float, waiting: int, sent_ms: Iterable[float], unconfirmed: int, query_ms: float
     ) -> Drain:
         """From a report: what waited then, and when each later query was sent."""
-        work, at, count = float(waiting), report_ms, waiting
+        work, at = float(waiting), report_ms
         for sent in sorted(sent_ms):
             now = max(at, sent)
-            work, at, count = max(0.0, work - (now - at) / query_ms) + 1.0, now, count + 1
-        return cls(work + unconfirmed, at, report_ms + TRUST_MS, count + unconfirmed)
+            work, at = max(0.0, work - (now - at) / query_ms) + 1.0, now
+        return cls(work + unconfirmed, at, report_ms + TRUST_MS)
 
-    def left(self, now_ms: float, counted: int, query_ms: float) -> float:
-        """Queries expected to wait now; `counted` is as many more as were sent since.
+    def left(self, now_ms: float, query_ms: float) -> float:
+        """Queries expected to wait now; falls with time, never below none."""
+        worked_until = min(now_ms, self._until_ms)
+        done = max(0.0, worked_until - self._at_ms) / query_ms
+        return max(0.0, self._work - done)
 
-        Never more than are counted, never less than none.
-        """
-        worked_until = min(max(now_ms, self.at_ms), max(self.until_ms, self.at_ms))
-        done = (worked_until - self.at_ms) / query_ms
-        self.work = min(max(0.0, self.work - done) + max(0, counted - self.counted), counted)
-        self.at_ms, self.counted = max(now_ms, self.at_ms), counted
-        return self.work
+    def add(self, now_ms: float, query_ms: float, deadline_ms: float) -> None:
+        """One more is sent there."""
+        left = self.left(now_ms, query_ms)
+        self._work, self._at_ms = left + 1.0, max(now_ms, self._at_ms)
+        self.trim(left)
+        insort(self.deadlines, deadline_ms)
+
+    def withdraw(self, deadline_ms: float) -> None:
+        """One did not arrive after all."""
+        self._work = max(0.0, self._work - 1.0)
+        if deadline_ms in self.deadlines:
+            self.deadlines.remove(deadline_ms)
+
+    def trim(self, left: float) -> None:
+        """Forgets deadlines of what is done: of so many that wait those due last, as an instance takes the earliest first."""
+        surplus = len(self.deadlines) - ceil(left)
+        if surplus > 0:
+            del self.deadlines[:surplus]

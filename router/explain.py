@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, assert_never
 
-from infaas.policy.price import query_cost
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.judgement import Ended, Judgement
-from infaas.router.policy import Dispatch, Reject, Scene, least_work
+from infaas.router.policy import Dispatch, Ranked, Reject, least_work
 from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.errors import InfaasError
-from infaas.schemas.servable import Servable
 
 
 def explain(incoming: Incoming, judgement: Judgement, *, view_offset: int, now_ms: float) -> DecisionRecord:
@@ -36,7 +34,7 @@ def explain(incoming: Incoming, judgement: Judgement, *, view_offset: int, now_m
         inputs={
             "asked": asked,
             "found": outcome,
-            "candidates": [_candidate(one, judgement.scene, objective.latency_ms) for one in judgement.eligible],
+            "candidates": [_candidate(one, judgement) for one in judgement.plan.eligible],
         },
         view_offset=view_offset,
         at_ms=int(now_ms),
@@ -69,18 +67,20 @@ def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
             assert_never(decision)
 
 
-def _candidate(one: Servable, scene: Scene, latency_ms: float | None) -> dict[str, Any]:
+def _candidate(one: Ranked, judgement: Judgement) -> dict[str, Any]:
+    scene, query = judgement.scene, judgement.query
     best = least_work(scene.running.get(one.variant, ()), "")
     state = scene.not_yet.get(one.variant)
     out: dict[str, Any] = {
         "variant": one.variant,
         "accuracy": one.accuracy,
-        "cost_per_1000": query_cost(one, latency_ms),
-        "p99_ms": one.profile.p99_ms(1),
+        "cost_per_1000": one.cost,
+        "own_ms": one.own_ms,
     }
     if best is not None:
-        predicted = round(best.done_in_ms(one.profile.p99_ms(1)), 3)
-        out |= {"state": best.condition, "worker": best.worker, "backlog": best.backlog, "predicted_ms": predicted}
+        out |= {"state": best.condition, "worker": best.worker, "backlog": round(best.backlog, 3)}
+        if query is not None:
+            out["predicted_ms"] = round(best.done_in_ms(one, query, scene.overhead_ms), 3)
     elif state is not None:
         out |= {
             "state": "starting" if state.starting else "cold",

@@ -15,10 +15,10 @@ from typing import Literal
 
 from infaas.router.candidates import Catalogue
 from infaas.router.incoming import Incoming
-from infaas.router.policy import Dispatch, Query, Reject, Scene, select
-from infaas.schemas.servable import Servable
+from infaas.router.policy import Dispatch, Plan, Query, Reject, Scene, select
 
 MAX_RETURNS = 3
+NOTHING = Plan((), (), (), ())
 SceneOf = Callable[[tuple[str, ...]], Scene]
 """What runs of these variants, and what could."""
 
@@ -32,16 +32,17 @@ class Ended:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judgement:
     """A decision, and what it was made from."""
 
     decision: Dispatch | Reject | Ended
+    plan: Plan = NOTHING
+    """The candidates."""
     scene: Scene = field(default_factory=Scene)
-    eligible: tuple[Servable, ...] = ()
-    """Candidates that meet the accuracy floor and the cost limit."""
-    names: tuple[str, ...] = ()
-    """Variants of the scene."""
+    """What ran, or could, at that moment; it goes on changing."""
+    query: Query | None = None
+    """What the policy was asked; None = it was not."""
 
 
 def judge(incoming: Incoming, catalogue: Catalogue, scene_of: SceneOf, now_ms: float) -> Judgement:
@@ -60,13 +61,13 @@ def judge(incoming: Incoming, catalogue: Catalogue, scene_of: SceneOf, now_ms: f
         return Judgement(Reject(f"unknown_{objective.scope}", message))
     if travel.attempt >= MAX_RETURNS:
         return Judgement(Ended("Fail", "no_instance", f"{travel.attempt} variants could not be started for it"))
-    eligible = catalogue.eligible(objective)
+    plan = catalogue.plan(objective)
     if travel.drop_after_ms < now_ms:
         late_ms = now_ms - travel.drop_after_ms
         message = f"the deadline passed {late_ms:.1f} ms ago, before the router saw the query"
-        return Judgement(Ended("Expire", "expired", message), eligible=eligible)
-    everything = catalogue.all_of(objective.scope, objective.name)
-    names = tuple(candidate.variant for candidate in everything)
-    scene = scene_of(names)
-    query = Query(objective, travel.deadline_ms - now_ms, frozenset(travel.excluded), travel.drop_after_ms - now_ms)
-    return Judgement(select(eligible, everything, scene, query, travel.query_id), scene, eligible, names)
+        return Judgement(Ended("Expire", "expired", message), plan)
+    query = Query(
+        objective, travel.deadline_ms - now_ms, frozenset(travel.excluded), travel.drop_after_ms - now_ms, now_ms
+    )
+    scene = scene_of(plan.names)
+    return Judgement(select(plan, scene, query, travel.query_id), plan, scene, query)

@@ -14,16 +14,17 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from infaas.router.drain import Drain
+from infaas.router.drain import TRUST_MS, Drain
+from infaas.router.hops import Hops
+from infaas.router.places import Places
 from infaas.router.policy import NotYet, RunningAt, Scene
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
 from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
-from infaas.schemas.servable import Servable
 from infaas.store.view import View
 
 FORGET_ABOVE = 4096
@@ -86,14 +87,24 @@ class PartitionLoad:
             self.completed = self.end
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """What an instance last said of its speed."""
+Key = tuple[str, str, int]
+"""Worker, variant, number of the instance."""
+
+
+@dataclass(slots=True)
+class _Live:
+    """One instance in one life of it, and what is known of its load."""
 
     boot_id: str
-    query_ms: float
-    """0 = it has observed nothing yet."""
-    slowdown: float = 1.0
+    seen: RunningAt
+    drain: Drain
+
+    def refresh(self, now_ms: float) -> None:
+        """Brings what is seen of it up to now."""
+        seen, drain = self.seen, self.drain
+        seen.backlog = drain.left(now_ms, seen.query_ms)
+        if drain.deadlines:
+            drain.trim(seen.backlog)
 
 
 class Load:
@@ -103,45 +114,62 @@ class Load:
         self._partitions: defaultdict[str, defaultdict[int, PartitionLoad]] = defaultdict(
             lambda: defaultdict(PartitionLoad)
         )
-        self._pace: dict[tuple[str, str, int], Pace] = {}
-        self._drains: dict[tuple[str, str, int], Drain] = {}
+        self._lives: dict[Key, _Live] = {}
         self._wanted_at: dict[str, float] = {}
         self._starts = Starts()
+        self._scenes = Scenes(self)
+        self.hops = Hops()
 
     def report(self, report: Backlog | WorkerReport, view: View, at_ms: float = 0.0) -> None:
         """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id."""
         if not view.boot_counts(report.worker, report.boot_id):
             return
         for one in report.entries if isinstance(report, Backlog) else report.instances:
-            key = (report.worker, one.variant, one.instance)
-            fact = view.all_instances.get(key)
+            fact = view.all_instances.get((report.worker, one.variant, one.instance))
             if fact is None or fact.boot_id != report.boot_id:
                 continue
+            live = self._live(view, fact, at_ms)
             if isinstance(one, InstanceReport):
-                slowdown = one.slowdown
-            else:
-                old = self._pace.get(key)
-                slowdown = old.slowdown if old and old.boot_id == report.boot_id else 1.0
-            self._pace[key] = Pace(report.boot_id, one.query_ms, slowdown)
+                live.seen.slowdown = one.slowdown
+            if one.query_ms > 0:  # 0 = it has observed nothing yet
+                live.seen.query_ms = one.query_ms
             loads = self._partitions[one.variant]
             for position in one.positions:
                 loads[position.partition].report(position, at_ms)
-            self._drains[key] = self._drain(view, key, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
+            self._drain_since(live, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
 
-    def _drain(self, view: View, key: tuple[str, str, int], loads: Sequence[PartitionLoad], at_ms: float) -> Drain:
+    def _live(self, view: View, fact: Instance, now_ms: float) -> _Live:
+        key = (fact.worker, fact.variant, fact.instance)
+        live = self._lives.get(key)
+        if live is None or live.boot_id != fact.boot_id:
+            profile = view.variants[fact.variant].profile if fact.variant in view.variants else None
+            query_ms = profile.latency_ms(1) if profile is not None else 1.0
+            seen = RunningAt(fact.worker, fact.instance, "active", 0.0, query_ms, 1.0, ())
+            live = self._lives[key] = _Live(fact.boot_id, seen, Drain(0.0, now_ms, now_ms + TRUST_MS))
+            seen.deadlines = live.drain.deadlines
+        return live
+
+    def _drain_since(self, live: _Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
         waiting = sum(max(0, one.end - one.completed) for one in loads)
         sent = [send.at_ms for one in loads for send in one.sent]
-        return Drain.since(at_ms, waiting, sent, sum(one.unconfirmed for one in loads), self._query_ms(view, key))
+        drain = Drain.since(at_ms, waiting, sent, sum(one.unconfirmed for one in loads), live.seen.query_ms)
+        drain.deadlines = live.drain.deadlines
+        live.drain = drain
 
-    def _query_ms(self, view: View, key: tuple[str, str, int]) -> float:
-        pace, profile = self._pace.get(key), view.variants[key[1]].profile if key[1] in view.variants else None
-        if pace is not None and pace.query_ms > 0:  # 0 = it has observed nothing yet
-            return pace.query_ms
-        return profile.latency_ms(1) if profile is not None else 1.0
-
-    def sending(self, variant: str, partition: int) -> None:
-        """A record was produced."""
+    def sending(
+        self,
+        variant: str,
+        partition: int,
+        to: RunningAt | None = None,
+        now_ms: float = 0.0,
+        deadline_ms: float = math.inf,
+    ) -> None:
+        """A record is produced, to an instance if it runs."""
         self._partitions[variant][partition].unconfirmed += 1
+        live = None if to is None else self._lives.get((to.worker, variant, to.instance))
+        if live is not None and live.seen is to:
+            live.drain.add(now_ms, to.query_ms, deadline_ms)
+            to.backlog += 1
 
     def sent(
         self,
@@ -150,15 +178,23 @@ class Load:
         offset: int | None,
         now_ms: float = 0.0,
         drop_after_ms: float = math.inf,
+        *,
+        to: RunningAt | None = None,
+        deadline_ms: float = math.inf,
     ) -> None:
         """It was confirmed at `offset`, or failed (None)."""
         loads = self._partitions.get(variant)
-        if loads is None or partition not in loads:
+        load = None if loads is None else loads.get(partition)
+        if load is None:
             return  # the variant was forgotten meanwhile
-        load = loads[partition]
         load.unconfirmed = max(0, load.unconfirmed - 1)
-        if offset is not None:
+        if offset is not None and offset >= load.end:
             load.confirm(Sent(offset, now_ms, drop_after_ms))
+            return
+        # It did not arrive, or the last report had counted it as well.
+        live = None if to is None else self._lives.get((to.worker, variant, to.instance))
+        if live is not None and live.seen is to:
+            live.drain.withdraw(deadline_ms)
 
     def returned(self, variants: Iterable[str], at_ms: float) -> None:
         """Work of these variants came back, since nothing ran it: what was sent there before does not wait there."""
@@ -166,6 +202,9 @@ class Load:
             self._wanted_at.pop(variant, None)
             for load in self._partitions.get(variant, {}).values():
                 load.returned(at_ms)
+            for key in [key for key in self._lives if key[1] == variant]:
+                del self._lives[key]
+                self._scenes.clear()
 
     def want(self, variant: str, view: View, now_ms: float) -> bool:
         """Remembers that a variant is wanted; True if that is news. A wish that nothing came of counts no longer."""
@@ -176,7 +215,7 @@ class Load:
 
     def learn_starts(self, view: View, now_ms: float) -> None:
         """Of variants that were wanted and now run, how long that took."""
-        for variant in [name for name in self._wanted_at if self._running(view, name, now_ms)]:
+        for variant in [name for name in self._wanted_at if owned_by(view, name)]:
             wanted_ms, record = self._wanted_at.pop(variant), view.variants.get(variant)
             if record is not None and record.profile is not None:
                 self._starts.observe(variant, now_ms - wanted_ms - record.profile.load_ms, now_ms)
@@ -188,60 +227,38 @@ class Load:
             return wanted
         return None
 
-    def scene(self, view: View, variants: tuple[str, ...], now_ms: float, placeable: Callable[[str], bool]) -> Scene:
-        """What runs of these variants, and what could."""
-        running: dict[str, list[RunningAt]] = {}
-        not_yet: dict[str, NotYet] = {}
-        for name in variants:
-            found = self._running(view, name, now_ms)
-            if found:
-                running[name] = found
-            else:
-                not_yet[name] = self._not_yet(view, name, now_ms, placeable)
-        return Scene(running, not_yet)
+    def scene(self, view: View, variants: tuple[str, ...], now_ms: float) -> Scene:
+        """What runs of these variants, and what could: kept while the view is the same, and brought up to this moment."""
+        return self._scenes.at(view, variants, now_ms)
 
     def forget(self, view: View) -> None:
         """Drops what is no longer in the catalogue."""
         for name in [name for name in self._partitions if name not in view.variants]:
             del self._partitions[name]
-        for key in [key for key in self._pace if key not in view.all_instances]:
-            del self._pace[key]
-            self._drains.pop(key, None)
+        for key in [key for key in self._lives if key not in view.all_instances]:
+            del self._lives[key]
         for name in [name for name in self._wanted_at if name not in view.variants]:
             del self._wanted_at[name]
         self._starts.forget(view.variants)
+        self._scenes.clear()
 
-    def _running(self, view: View, variant: str, now_ms: float) -> list[RunningAt]:
-        assignment = view.assignments.get(variant)
-        if assignment is None:
-            return []
-        owned: dict[tuple[str, str, int], list[int]] = {}
-        for partition, one in enumerate(assignment.partitions):
-            if one.owner is not None:
-                owned.setdefault((one.owner.worker, one.owner.boot_id, one.owner.instance), []).append(partition)
+    def running(self, view: View, variant: str, now_ms: float) -> list[_Live]:
+        """Its instances that run and own partitions."""
         out = []
-        for fact in view.instances_of.get(variant, ()):
-            partitions = owned.get((fact.worker, fact.boot_id, fact.instance))
-            if partitions and (state := serving(fact.state)) is not None:
-                out.append(self._at(view, fact, state, tuple(partitions), now_ms))
+        for fact, state, partitions in owned_by(view, variant):
+            live = self._live(view, fact, now_ms)
+            live.seen.condition = state
+            if live.seen.partitions != partitions:
+                loads = self._partitions[variant]
+                live.seen.partitions = partitions
+                counted = sum(loads[p].backlog for p in partitions)
+                live.drain = Drain(float(counted), now_ms, now_ms + TRUST_MS)
+                live.seen.deadlines = live.drain.deadlines
+            out.append(live)
         return out
 
-    def _at(
-        self, view: View, fact: Instance, state: ServingState, partitions: tuple[int, ...], now_ms: float
-    ) -> RunningAt:
-        key = (fact.worker, fact.variant, fact.instance)
-        pace = self._pace.get(key)
-        if pace is None or pace.boot_id != fact.boot_id:
-            self._pace.pop(key, None)
-            self._drains.pop(key, None)
-            pace = Pace(fact.boot_id, 0.0)
-        loads = self._partitions[fact.variant]
-        counted, query_ms = sum(loads[p].backlog for p in partitions), self._query_ms(view, key)
-        drain = self._drains.get(key)
-        backlog = float(counted) if drain is None else drain.left(now_ms, counted, query_ms)
-        return RunningAt(fact.worker, fact.instance, state, backlog, query_ms, pace.slowdown, partitions)
-
-    def _not_yet(self, view: View, variant: str, now_ms: float, placeable: Callable[[str], bool]) -> NotYet:
+    def not_yet(self, view: View, variant: str, now_ms: float, *, placeable: bool) -> NotYet:
+        """One that does not run."""
         profile = view.variants[variant].profile
         assert profile is not None
         whole = self._starts.delay_ms(variant, now_ms) + profile.load_ms
@@ -253,19 +270,96 @@ class Load:
         left = whole - elapsed if elapsed < whole else whole
         counts_from = -math.inf if starting else now_ms - ORPHAN_MS
         waiting = sum(load.waiting(now_ms, counts_from) for load in self._partitions.get(variant, {}).values())
-        return NotYet(left, waiting, starting=bool(starting), placeable=placeable(variant))
+        return NotYet(left, waiting, starting=bool(starting), placeable=placeable)
+
+
+class Scenes:
+    """Scenes of the view as it is now: made once a view, then changed in place."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._view: View | None = None
+        self._made: dict[tuple[str, ...], tuple[Scene, list[_Live], _NotYets]] = {}
+        self._places = Places(())
+
+    def clear(self) -> None:
+        """Forgets them."""
+        self._made.clear()
+
+    def at(self, view: View, variants: tuple[str, ...], now_ms: float) -> Scene:
+        """The scene of these variants at this moment."""
+        if view is not self._view:
+            self._view, self._places = view, Places(view.live_workers.values())
+            self._made.clear()
+        made = self._made.get(variants)
+        if made is None:
+            made = self._made[variants] = self._make(view, variants, now_ms)
+        scene, lives, not_yet = made
+        for live in lives:
+            live.refresh(now_ms)
+        not_yet.at(now_ms)
+        scene.overhead_ms = self._load.hops.overhead_ms
+        return scene
+
+    def _make(self, view: View, variants: tuple[str, ...], now_ms: float) -> tuple[Scene, list[_Live], _NotYets]:
+        running: dict[str, list[RunningAt]] = {}
+        lives: list[_Live] = []
+        for name in variants:
+            found = self._load.running(view, name, now_ms)
+            if found:
+                running[name] = [live.seen for live in found]
+                lives += found
+        not_yet = _NotYets(self._load, view, tuple(name for name in variants if name not in running), self._places)
+        return Scene(running, not_yet), lives, not_yet
+
+
+class _NotYets(Mapping[str, NotYet]):
+    """What does not run, each worked out when it is asked for, once a moment."""
+
+    def __init__(self, load: Load, view: View, names: tuple[str, ...], places: Places) -> None:
+        self._load, self._view, self._names, self._places = load, view, names, places
+        self._now_ms = 0.0
+        self._found: dict[str, NotYet] = {}
+
+    def at(self, now_ms: float) -> None:
+        """From now on it is this moment."""
+        self._now_ms = now_ms
+        if self._found:
+            self._found = {}
+
+    def __getitem__(self, name: str) -> NotYet:
+        found = self._found.get(name)
+        if found is None:
+            if name not in self._names:
+                raise KeyError(name)
+            placeable = self._places.hold(self._view.variants[name])
+            found = self._load.not_yet(self._view, name, self._now_ms, placeable=placeable)
+            self._found[name] = found
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def owned_by(view: View, variant: str) -> list[tuple[Instance, ServingState, tuple[int, ...]]]:
+    """Instances that run and own partitions, with these."""
+    assignment = view.assignments.get(variant)
+    if assignment is None:
+        return []
+    owned: dict[tuple[str, str, int], list[int]] = {}
+    for partition, one in enumerate(assignment.partitions):
+        if one.owner is not None:
+            owned.setdefault((one.owner.worker, one.owner.boot_id, one.owner.instance), []).append(partition)
+    out = []
+    for fact in view.instances_of.get(variant, ()):
+        partitions = owned.get((fact.worker, fact.boot_id, fact.instance))
+        if partitions and (state := serving(fact.state)) is not None:
+            out.append((fact, state, tuple(partitions)))
+    return out
 
 
 def _starting(view: View, variant: str) -> list[Instance]:
     return [fact for fact in view.instances_of.get(variant, ()) if fact.state == "starting"]
-
-
-def placeable(view: View, variant: str) -> bool:
-    """Whether any worker that is there could hold it; the scaler may still start another."""
-    candidate = Servable.of(view.variants[variant])
-    return candidate is not None and any(
-        candidate.platform in worker.hardware.platforms
-        and candidate.cores <= worker.hardware.cores
-        and candidate.memory_bytes <= worker.hardware.memory_bytes
-        for worker in view.live_workers.values()
-    )

@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from functools import partial
 from typing import assert_never
 
 import uuid_utils
@@ -31,14 +30,15 @@ from infaas.bus.record import Record
 from infaas.bus.reply_addresses import ReplyAddresses
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter, TelemetryReader
+from infaas.host.pace import Pace
 from infaas.router.answers import Answers
 from infaas.router.candidates import Catalogue
 from infaas.router.delivery import Deliveries, Undelivered
 from infaas.router.demand import Demand
-from infaas.router.incoming import Envelope, Incoming, read_query
+from infaas.router.incoming import Envelope, Incoming, Reader
 from infaas.router.journal import Journal
 from infaas.router.judgement import Ended, Judgement, judge
-from infaas.router.load import Load, placeable
+from infaas.router.load import Load
 from infaas.router.open_views import OpenViews
 from infaas.router.policy import Dispatch, Reject, Scene
 from infaas.router.settings import RouterSettings
@@ -51,10 +51,10 @@ from infaas.store.table import Table
 BATCH = 500
 IDLE_S = 0.005
 REPORT_EVERY_S = 0.5
+TURN_S = 0.1
 WANT_AGAIN_S = 0.5
 MAX_PENDING = 20_000
 GIVE_UP_S = 300.0  # a query without a deadline that could not be delivered for so long has failed
-Scenes = dict[tuple[str, ...], Scene]
 
 
 class Router:
@@ -75,7 +75,7 @@ class Router:
         self._telemetry = TelemetryReader(settings, client_id=name)
         self._reporter = Reporter(self._outbox, settings)
         self._dead = DeadLetters(self._outbox, settings, service="router")
-        self._addresses = ReplyAddresses(self._outbox, settings, allowed=own.reply_topics)
+        self._reader = Reader(ReplyAddresses(self._outbox, settings, allowed=own.reply_topics))
         self._default, self._returns = ReplyAddress(names.of(REPLIES)), names.of(RETURNS)
         self._load, self._demand, self._views = Load(), Demand(), OpenViews()
         self._answers = Answers(
@@ -91,7 +91,9 @@ class Router:
             outbox=self._outbox, names=names, table=self._table, load=self._load, views=self._views, done=self._done
         )
         self._catalogue, self._catalogue_version = Catalogue({}, {}), -1
+        self._moment: dict[tuple[str, ...], Scene] = {}
         self._unread: deque[Envelope] = deque()
+        self._pace = Pace()
         self._wanted_at_s: dict[str, float] = {}
         self._sequence, self._next_report_s = 0, 0.0
         self._table.open()
@@ -110,11 +112,15 @@ class Router:
             ProducerFatal: the process has to start again.
         """
         self._follow()
+        self._moment.clear()
+        self._deliveries.turn = int(time.monotonic() / TURN_S)
         self._reselect()
-        scenes: Scenes = {}
-        for record in self._intake.take(BATCH, IDLE_S):
+        self._pace.wait()
+        taken = self._intake.take(BATCH, IDLE_S)
+        self._pace.took(len(taken))
+        for record in taken:
             self._unread.append(Envelope(record, self._default, returned=record.topic == self._returns))
-        while self._unread and self._handle(self._unread[0], scenes):
+        while self._unread and self._handle(self._unread[0]):
             self._unread.popleft()
         self._report_gaps()
         self._outbox.poll(0)
@@ -155,21 +161,20 @@ class Router:
             self._catalogue = Catalogue(view.variants, view.architectures)
             self._catalogue_version = view.catalogue_version
 
-    def _scene(self, scenes: Scenes, variants: tuple[str, ...]) -> Scene:
-        """What runs; of a batch of like queries it is made once, and again after each send to where it matters."""
-        scene = scenes.get(variants)
+    def _scene(self, variants: tuple[str, ...]) -> Scene:
+        """What runs of these variants: brought up to date once a batch, and changed by each send."""
+        scene = self._moment.get(variants)
         if scene is None:
-            view = self._table.view()
-            scene = self._load.scene(view, variants, self._clock.now_ms(), partial(placeable, view))
-            scenes[variants] = scene
+            scene = self._load.scene(self._table.view(), variants, self._clock.now_ms())
+            self._moment[variants] = scene
         return scene
 
     # ---- one query
 
-    def _handle(self, envelope: Envelope, scenes: Scenes) -> bool:
+    def _handle(self, envelope: Envelope) -> bool:
         """Handles one record; False if it has to be tried again, since no broker says what has to be known."""
         try:
-            incoming = read_query(envelope, self._addresses, self._clock.now_ms())
+            incoming = self._reader.read(envelope, self._clock.now_ms())
             if envelope.returned:
                 self._load.returned(incoming.travel.excluded[-1:], envelope.record.timestamp_ms)
         except ProducerFatal:
@@ -182,24 +187,24 @@ class Router:
         except Exception as error:  # noqa: BLE001 - one query's, never the process's
             self._answers.contain(envelope, error)
         else:
-            self._attempt(incoming, scenes)
+            self._attempt(incoming)
         return True
 
-    def _attempt(self, incoming: Incoming, scenes: Scenes) -> None:
+    def _attempt(self, incoming: Incoming) -> None:
         try:
-            self._decide(incoming, scenes)
+            self._decide(incoming)
         except ProducerFatal:
             raise
         except Exception as error:  # noqa: BLE001 - one query's, never the process's
             self._answers.contain(incoming.envelope, error)
 
-    def _decide(self, incoming: Incoming, scenes: Scenes) -> None:
-        judgement = judge(incoming, self._catalogue, partial(self._scene, scenes), self._clock.now_ms())
+    def _decide(self, incoming: Incoming) -> None:
+        judgement = judge(incoming, self._catalogue, self._scene, self._clock.now_ms())
         self._count(incoming, judgement)
+        self._journal.decided(incoming, judgement)  # before a dispatch changes the scene
         match judgement.decision:
             case Dispatch() as decision:
                 self._dispatch(incoming, decision)
-                scenes.pop(judgement.names, None)
             case Reject() as decision:
                 self._answers.reject(incoming, decision)
             case Ended("Expire", _, message):
@@ -208,14 +213,13 @@ class Router:
                 self._answers.fail(incoming, code, message)
             case _:
                 assert_never(judgement.decision)
-        self._journal.decided(incoming, judgement)
 
     def _count(self, incoming: Incoming, judgement: Judgement) -> None:
         if incoming.travel.attempt or incoming.attempts:
             return  # counted when it first came
         objective, travel = incoming.objective, incoming.travel
         span_ms = travel.deadline_ms - travel.appended_ms
-        names = tuple(candidate.variant for candidate in judgement.eligible)
+        names = judgement.plan.eligible_names
         rejected = not isinstance(judgement.decision, Dispatch)
         if names:
             self._demand.count(objective, None if math.isinf(span_ms) else max(0.1, span_ms), names, rejected=rejected)
@@ -251,7 +255,7 @@ class Router:
         elif math.isinf(incoming.travel.drop_after_ms) and waited_s > GIVE_UP_S:
             self._fail(incoming, "delivery_failed", f"not delivered to a worker in {waited_s:.0f} s: {error}")
         else:
-            self._attempt(incoming, {})
+            self._attempt(incoming)
 
     # ---- the rest
 

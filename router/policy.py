@@ -1,8 +1,8 @@
 """Which variant, and which instance of it, answers a query: the paper's Algorithm 1, made precise. Pure.
 
 1. Candidates are the eligible variants (accuracy floor, cost limit) that the query does not exclude.
-2. Of the *active* ones whose best instance is predicted to be done before the deadline: the best by the query's wish.
-   Overloaded and interfered instances are predicted with what is observed, and rank behind all others.
+2. Of the *active* ones that have an instance which is done before the deadline (`policy.fits`): the best by the query's wish, and
+   of its instances the one with the least expected work. Overloaded and interfered ones rank behind all others.
 3. Else the *starting* or *cold* one with the lowest ready + inference time, if that makes the deadline.
 4. Else a rejection with the nearest variant and the limit that binds; or, if the query is not strict, the nearest, marked.
 
@@ -13,39 +13,44 @@ Source: Romero et al., ATC'21, Algorithm 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
 from infaas.policy.capacity import capacity
+from infaas.policy.fits import OVERHEAD_MS, ahead, done_in_ms
 from infaas.policy.price import query_cost
-from infaas.schemas.headers import Objective
+from infaas.schemas.headers import OPTIMIZE_VALUES, Objective
 from infaas.schemas.metadata import ServingState
 from infaas.schemas.servable import Servable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunningAt:
-    """An instance that runs and owns partitions, as the router sees it."""
+    """An instance that runs and owns partitions, as the router sees it; kept, and changed in place by reports and own sends."""
 
     worker: str
     instance: int
     condition: ServingState
     backlog: float
-    """Queries before a new one."""
+    """Queries before a new one, at the moment of the scene."""
     query_ms: float
     """Observed time a query."""
     slowdown: float
+    """Observed batch latency over the profile's."""
     partitions: tuple[int, ...]
+    deadlines: Sequence[float] = ()
+    """Of those of them that this router has sent, ascending."""
 
     @property
     def expected_work_ms(self) -> float:
         """(backlog + 1) x the observed time a query."""
         return (self.backlog + 1) * self.query_ms
 
-    def done_in_ms(self, profile_p99_ms: float) -> float:
-        """When a new query would be answered."""
-        return self.backlog * self.query_ms + profile_p99_ms * max(1.0, self.slowdown)
+    def done_in_ms(self, one: Ranked, query: Query, overhead_ms: float) -> float:
+        """When the query would be answered here."""
+        before = ahead(self.backlog, self.deadlines, query.now_ms + query.budget_ms, one.at_once)
+        return done_in_ms(before * self.query_ms, one.own_ms * self.slowdown, overhead_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,77 @@ class NotYet:
     """Whether any machine could hold it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Scene:
     """What runs, and what could."""
 
     running: Mapping[str, Sequence[RunningAt]] = field(default_factory=dict)
     not_yet: Mapping[str, NotYet] = field(default_factory=dict)
+    overhead_ms: float = OVERHEAD_MS
+    """Of the hops to an instance and back, 99th percentile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A variant, with what of it does not depend on the moment."""
+
+    servable: Servable
+    own_ms: float
+    """Median time of a query by itself."""
+    each_ms: float
+    """Time a query at full use."""
+    at_once: int
+    """Its largest batch."""
+    cost: float
+    """USD per 1,000 queries of this objective."""
+    wish: tuple[float, ...]
+    """What the query's `optimize` makes of it, the lowest first; of `latency` only what decides between equals."""
+
+    @property
+    def variant(self) -> str:
+        """Its name."""
+        return self.servable.variant
+
+    @property
+    def accuracy(self) -> float:
+        """On the validation set."""
+        return self.servable.accuracy
+
+    @classmethod
+    def of(cls, one: Servable, objective: Objective) -> Ranked:
+        """For queries of this objective."""
+        cost = query_cost(one, objective.latency_ms)
+        match objective.optimize:
+            case "cost":
+                wish: tuple[float, ...] = (cost, -one.accuracy)
+            case "accuracy":
+                wish = (-one.accuracy, cost)
+            case "latency":
+                wish = (cost,)
+        profile = one.profile
+        return cls(one, profile.latency_ms(1), 1000.0 / capacity(profile, None), profile.max_batch, cost, wish)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all queries of like objectives have in common, for one version of the catalogue."""
+
+    eligible: tuple[Ranked, ...]
+    """Candidates that meet accuracy floor and cost limit, the best by `optimize` first."""
+    everything: tuple[Ranked, ...]
+    """All that can be served in the scope, to suggest from."""
+    names: tuple[str, ...]
+    """Of all of these."""
+    eligible_names: tuple[str, ...]
+    """Sorted."""
+
+    @classmethod
+    def of(cls, objective: Objective, eligible: Iterable[Servable], everything: Iterable[Servable]) -> Plan:
+        """Ranks the candidates."""
+        ranked = tuple(sorted((Ranked.of(one, objective) for one in eligible), key=lambda one: (one.wish, one.variant)))
+        rest = tuple(sorted((Ranked.of(one, objective) for one in everything), key=lambda one: one.variant))
+        names = tuple(sorted(one.variant for one in ranked))
+        return cls(ranked, rest, tuple(one.variant for one in rest), names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +147,8 @@ class Query:
     excluded: frozenset[str] = frozenset()
     late_budget_ms: float = math.inf
     """From now until nobody wants it any more, if it is not strict."""
+    now_ms: float = 0.0
+    """Epoch ms by the broker's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +174,25 @@ class Reject:
     """When something that starts, and would do, should be ready."""
 
 
-def select(
-    eligible: Sequence[Servable], everything: Sequence[Servable], scene: Scene, query: Query, salt: str
-) -> Dispatch | Reject:
+def select(plan: Plan, scene: Scene, query: Query, salt: str) -> Dispatch | Reject:
     """Decides one query.
 
     Args:
-        eligible: candidates that meet accuracy floor and cost limit.
-        everything: all that can be served in the query's scope, to suggest from.
+        plan: candidates for its objective.
         scene: what runs.
         query: what is asked.
         salt: breaks ties, the query's id.
     """
-    candidates = [one for one in eligible if one.variant not in query.excluded]
+    candidates: Sequence[Ranked] = plan.eligible
+    if query.excluded:
+        candidates = [one for one in candidates if one.variant not in query.excluded]
     found = _active(candidates, scene, query, salt) or _inactive(candidates, scene, query.budget_ms)
     if found is not None:
         return found
-    rest = [one for one in everything if one.variant not in query.excluded]
+    rest = [one for one in plan.everything if one.variant not in query.excluded]
+    if plan.everything and not rest:
+        tried = ", ".join(sorted(query.excluded))
+        return Reject("no_variant", f"it was sent to all that there is, and nothing could run it in time: {tried}")
     code = _binding(candidates, rest, query)
     if not query.objective.strict:
         late = _nearest_served(rest, scene, query, salt)
@@ -127,32 +201,42 @@ def select(
     return _reject(candidates, rest, scene, query, code)
 
 
-def _active(candidates: Sequence[Servable], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+def _active(candidates: Sequence[Ranked], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+    """The best that is in time; of what is overloaded or interfered only if nothing else is."""
+    by_latency = query.objective.optimize == "latency"
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
-        instance = _in_time(one, scene, query.budget_ms, salt)
+        instance = _in_time(one, scene, query, query.budget_ms, salt)
         if instance is None:
             continue
-        predicted = instance.done_in_ms(one.profile.p99_ms(1))
-        rank = (instance.condition != "active", *_wish(one, predicted, query.objective), one.variant)
+        predicted = instance.done_in_ms(one, query, scene.overhead_ms)
+        dispatch = Dispatch(one.variant, instance, predicted, _WHY[query.objective.optimize])
+        healthy = instance.condition == "active"
+        if healthy and not by_latency:
+            return dispatch  # they come in the order of the wish
+        wish = (predicted, *one.wish) if by_latency else one.wish
+        rank = (not healthy, *wish, one.variant)
         if best is None or rank < best[0]:
-            best = rank, Dispatch(one.variant, instance, predicted, f"active, best by {query.objective.optimize}")
+            best = rank, dispatch
     return best[1] if best else None
 
 
-def _in_time(one: Servable, scene: Scene, budget_ms: float, salt: str) -> RunningAt | None:
+_WHY = {optimize: f"active, best by {optimize}" for optimize in OPTIMIZE_VALUES}
+
+
+def _in_time(one: Ranked, scene: Scene, query: Query, budget_ms: float, salt: str) -> RunningAt | None:
     """Of the instances that are done in time the one with the least expected work."""
-    p99_ms = one.profile.p99_ms(1)
-    return least_work([i for i in scene.running.get(one.variant, ()) if i.done_in_ms(p99_ms) <= budget_ms], salt)
+    there = scene.running.get(one.variant, ())
+    return least_work([i for i in there if i.done_in_ms(one, query, scene.overhead_ms) <= budget_ms], salt)
 
 
-def _inactive(candidates: Sequence[Servable], scene: Scene, budget_ms: float) -> Dispatch | None:
+def _inactive(candidates: Sequence[Ranked], scene: Scene, budget_ms: float) -> Dispatch | None:
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
         state = scene.not_yet.get(one.variant)
         if state is None or not state.placeable:
             continue
-        predicted = _ready(one, state)
+        predicted = _ready(one, state, scene.overhead_ms)
         if predicted > budget_ms:
             continue
         rank = (not state.starting, predicted, one.variant)
@@ -161,41 +245,24 @@ def _inactive(candidates: Sequence[Servable], scene: Scene, budget_ms: float) ->
     return best[1] if best else None
 
 
-def _ready(one: Servable, state: NotYet) -> float:
-    per_query = 1000.0 / capacity(one.profile, None)
-    return state.ready_in_ms + state.waiting * per_query + one.profile.p99_ms(1)
-
-
-def _wish(one: Servable, predicted: float, objective: Objective) -> tuple[float, ...]:
-    cost = query_cost(one, objective.latency_ms)
-    match objective.optimize:
-        case "cost":
-            return (cost, -one.accuracy)
-        case "accuracy":
-            return (-one.accuracy, cost)
-        case "latency":
-            return (predicted, cost)
+def _ready(one: Ranked, state: NotYet, overhead_ms: float) -> float:
+    return state.ready_in_ms + done_in_ms(state.waiting * one.each_ms, one.own_ms, overhead_ms)
 
 
 def least_work(instances: Sequence[RunningAt], salt: str) -> RunningAt | None:
     """The instance with the least expected work; active ones first, ties by a hash."""
     if len(instances) <= 1:
         return instances[0] if instances else None
-    return min(
-        instances, key=lambda i: (i.condition != "active", i.expected_work_ms, _tie(i, salt), i.worker, i.instance)
-    )
+    least = min((i.condition != "active", i.expected_work_ms) for i in instances)
+    equal = [i for i in instances if (i.condition != "active", i.expected_work_ms) == least]
+    return equal[0] if len(equal) == 1 else min(equal, key=lambda i: (_tie(i, salt), i.worker, i.instance))
 
 
 def _tie(instance: RunningAt, salt: str) -> int:
     return crc32(f"{salt}/{instance.worker}/{instance.instance}".encode())
 
 
-def partition_of(partitions: Sequence[int], salt: str) -> int:
-    """One of several partitions, spread by a hash."""
-    return partitions[crc32(salt.encode()) % len(partitions)]
-
-
-def _binding(candidates: Sequence[Servable], rest: Sequence[Servable], query: Query) -> str:
+def _binding(candidates: Sequence[Ranked], rest: Sequence[Ranked], query: Query) -> str:
     """The limit that keeps the query from being served."""
     if not rest:
         return "no_variant"
@@ -205,17 +272,19 @@ def _binding(candidates: Sequence[Servable], rest: Sequence[Servable], query: Qu
     return "cost" if accurate else "accuracy"
 
 
-def _nearest_served(rest: Sequence[Servable], scene: Scene, query: Query, salt: str) -> Dispatch | None:
+def _nearest_served(rest: Sequence[Ranked], scene: Scene, query: Query, salt: str) -> Dispatch | None:
     """What is served instead when the query is not strict: what misses accuracy least, then cost, then time."""
     objective = query.objective
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in rest:
-        instance = _in_time(one, scene, query.late_budget_ms, salt)
-        predicted = instance.done_in_ms(one.profile.p99_ms(1)) if instance is not None else _soonest(one, scene)
+        instance = _in_time(one, scene, query, query.late_budget_ms, salt)
+        predicted = (
+            instance.done_in_ms(one, query, scene.overhead_ms) if instance is not None else _soonest(one, scene, query)
+        )
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
         short = max(0.0, objective.min_accuracy - one.accuracy)
-        expensive = max(0.0, query_cost(one, objective.latency_ms) - objective.max_cost)
+        expensive = max(0.0, one.cost - objective.max_cost)
         rank = (short, expensive, predicted, one.variant)
         if best is None or rank < best[0]:
             mark = "accuracy" if short else "cost" if expensive else "latency"
@@ -223,7 +292,7 @@ def _nearest_served(rest: Sequence[Servable], scene: Scene, query: Query, salt: 
     return best[1] if best else None
 
 
-def _reject(candidates: Sequence[Servable], rest: Sequence[Servable], scene: Scene, query: Query, code: str) -> Reject:
+def _reject(candidates: Sequence[Ranked], rest: Sequence[Ranked], scene: Scene, query: Query, code: str) -> Reject:
     objective = query.objective
     if code == "no_variant":
         return Reject(code, f"{objective.scope} {objective.name} has no variant that is ready")
@@ -236,24 +305,23 @@ def _reject(candidates: Sequence[Servable], rest: Sequence[Servable], scene: Sce
         )
     if code == "cost":
         accurate = [c for c in rest if c.accuracy >= objective.min_accuracy]
-        one = min(accurate, key=lambda c: (query_cost(c, objective.latency_ms), c.variant))
-        cost = query_cost(one, objective.latency_ms)
-        return Reject(code, f"no variant costs at most {objective.max_cost:g} USD per 1,000 queries", f"{one.variant}: {cost:.3g} USD per 1,000 queries")  # fmt: skip
-    soonest = min((_soonest(c, scene), c.variant) for c in candidates)
+        one = min(accurate, key=lambda c: (c.cost, c.variant))
+        return Reject(code, f"no variant costs at most {objective.max_cost:g} USD per 1,000 queries", f"{one.variant}: {one.cost:.3g} USD per 1,000 queries")  # fmt: skip
+    soonest = min((_soonest(c, scene, query), c.variant) for c in candidates)
     if math.isinf(soonest[0]):
         return Reject("no_room", "no machine can hold a variant that meets the objective")
-    starting = [scene.not_yet[c.variant] for c in candidates if c.variant in scene.not_yet]
+    starting = [state for c in candidates if (state := scene.not_yet.get(c.variant)) is not None and state.starting]
     return Reject(
         code,
         f"no variant answers within the {query.budget_ms:.1f} ms left",
         f"{soonest[1]}: in {soonest[0]:.1f} ms",
-        retry_after_ms=min((state.ready_in_ms for state in starting if state.starting), default=None),
+        retry_after_ms=min((state.ready_in_ms for state in starting), default=None),
     )
 
 
-def _soonest(one: Servable, scene: Scene) -> float:
+def _soonest(one: Ranked, scene: Scene, query: Query) -> float:
     running = scene.running.get(one.variant, ())
     if running:
-        return min(i.done_in_ms(one.profile.p99_ms(1)) for i in running)
+        return min(i.done_in_ms(one, query, scene.overhead_ms) for i in running)
     state = scene.not_yet.get(one.variant)
-    return _ready(one, state) if state is not None and state.placeable else math.inf
+    return _ready(one, state, scene.overhead_ms) if state is not None and state.placeable else math.inf

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from infaas.bus.record import Record
 from infaas.router.candidates import Catalogue
 from infaas.router.explain import explain, explain_unread
-from infaas.router.incoming import Envelope, read_query
+from infaas.router.incoming import Envelope, Reader
 from infaas.router.judgement import judge
-from infaas.router.load import Load, placeable
+from infaas.router.load import Load
 from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.headers import ReplyAddress
@@ -62,14 +61,13 @@ def reconstruct(
             heard += 1
     envelope = Envelope(query, ReplyAddress())
     try:
-        incoming = read_query(envelope, _Anywhere(), at_ms)
+        incoming = Reader(_Anywhere()).read(envelope, at_ms)
     except InfaasError as error:
         return Reconstruction(explain_unread(envelope, error, view_offset=view.offset, now_ms=at_ms), heard)
-    can_be_placed = partial(placeable, view)
     judgement = judge(
         incoming,
         Catalogue(view.variants, view.architectures),
-        lambda variants: load.scene(view, variants, at_ms, can_be_placed),
+        lambda variants: load.scene(view, variants, at_ms),
         at_ms,
     )
     return Reconstruction(explain(incoming, judgement, view_offset=view.offset, now_ms=at_ms), heard)

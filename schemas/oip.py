@@ -44,6 +44,7 @@ _MAX_SIDE = 2**31 - 1
 _NUMBERS = frozenset({int, float, bool})
 _MAX_MESSAGE = 2000
 _WHOLE = frozenset({int})
+_FLOATS = frozenset({float})
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +243,8 @@ def _from_json(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: st
     flat, kinds = _flat(data, name)
     if len(flat) != math.prod(shape):
         raise BadTensor(f"{name}.data", f"{math.prod(shape)} values for shape {list(shape)}", len(flat))
+    if kinds == _FLOATS and dtype.kind == "f":  # the common case
+        return _finite(_cast(np.array(flat, np.float64), dtype), dtype, name, flat).reshape(shape)
     array = np.asarray(flat)
     if array.size == 0:
         array = array.astype(dtype)
@@ -290,12 +293,21 @@ def _within(array: Array, dtype: np.dtype[Any], name: str) -> Array:
             raise BadTensor(
                 f"{name}.data", f"values from {limits.min} to {limits.max}", f"{array.min()} to {array.max()}"
             )
-    with np.errstate(over="ignore", invalid="ignore"):
-        within = array.astype(dtype, copy=False)
-    if dtype.kind == "f" and not np.isfinite(within).all():
-        limit = float(np.finfo(dtype).max)
+    within = _cast(array, dtype)
+    return _finite(within, dtype, name, array) if dtype.kind == "f" else within
+
+
+def _finite(within: Array, dtype: np.dtype[Any], name: str, given: Any) -> Array:
+    """Refuses what a type can't hold, which becomes infinite when it is cast."""
+    if not np.isfinite(within).all():
+        limit, array = float(np.finfo(dtype).max), np.asarray(given)
         raise BadTensor(f"{name}.data", f"values from {-limit:g} to {limit:g}", f"{array.min()} to {array.max()}")
     return within
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _cast(array: Array, dtype: np.dtype[Any]) -> Array:
+    return array.astype(dtype, copy=False)
 
 
 def _encode(

@@ -29,7 +29,7 @@ class Position(BaseModel):
     end: int
     """The topic's end as the instance has read it: offsets below it are counted here."""
     completed: int
-    """Everything below is answered."""
+    """So many of them are answered, in whatever order, as an offset: `end - completed` wait."""
 
 
 class Counters(BaseModel):

@@ -1,17 +1,46 @@
-"""The queries an instance has taken and not begun: online ones first, offline ones only while there are no online ones."""
+"""The queries an instance has taken and not begun.
+
+Online ones the earliest deadline first, offline ones only while there are no online ones. What has to run alone, after a death,
+comes before all others of its kind, in the order of its partition.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
 
 from infaas.schemas.profile import Profile
-from infaas.workers.batching import Waiting, choose
+from infaas.workers.batching import Waiting, choose, passed_over
 from infaas.workers.work import Work
+
+LOOK = 2
+"""As many of the largest batch are looked at for the next one."""
+
+
+class _Queue:
+    """Queries of one kind."""
+
+    def __init__(self) -> None:
+        self.alone: deque[Work] = deque()
+        self.together: list[tuple[float, int, Work]] = []
+
+    def __len__(self) -> int:
+        return len(self.alone) + len(self.together)
+
+    def filter(self, wanted: Callable[[Work], bool]) -> list[Work]:
+        """Takes some out."""
+        out = [work for work in self.alone if wanted(work)] + [one[2] for one in self.together if wanted(one[2])]
+        if out:
+            self.alone = deque(work for work in self.alone if not wanted(work))
+            self.together = [one for one in self.together if not wanted(one[2])]
+            heapify(self.together)
+        return out
 
 
 class Held:
-    """Queries in the order they came.
+    """Queries that wait here.
 
     Args:
         profile: says how long a batch takes, and how large it may be.
@@ -19,12 +48,18 @@ class Held:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self._online: deque[Work] = deque()
-        self._offline: deque[Work] = deque()
+        self._max_rows = profile.max_batch
+        self._latency = [profile.latency_ms(rows) for rows in range(profile.max_batch + 1)]
+        self._online, self._offline = _Queue(), _Queue()
+        self._numbers = count()
 
     def add(self, work: Work) -> None:
         """Takes a query in."""
-        (self._offline if work.offline else self._online).append(work)
+        queue = self._offline if work.offline else self._online
+        if work.alone:
+            queue.alone.append(work)
+        else:
+            heappush(queue.together, (work.travel.deadline_ms, next(self._numbers), work))
 
     def __bool__(self) -> bool:
         return bool(self._online or self._offline)
@@ -39,59 +74,77 @@ class Held:
         """How many offline queries wait."""
         return len(self._offline)
 
-    def head(self) -> Work | None:
-        """The query that is next."""
-        return next(iter(self._next), None)
-
+    @property
     def first_alone(self) -> Work | None:
-        """The first of those beside the next that has to run alone."""
-        return next((work for work in self._next if work.alone), None)
+        """The first of those that have to run alone."""
+        for queue in (self._online, self._offline):
+            if queue.alone:
+                return queue.alone[0]
+        return None
 
-    def together(self) -> Iterator[Work]:
-        """Those that may be in the next batch: what has to run alone ends it, so that order within a partition is kept."""
-        for work in self._next:
-            if work.alone:
-                return
-            yield work
+    @property
+    def next_is_alone(self) -> bool:
+        """Whether one that has to run alone is next."""
+        return bool((self._online or self._offline).alone)
 
-    def take_expired(self, now_ms: float) -> list[Work]:
-        """Takes out what nobody waits for any more."""
-        return self._take(lambda work: work.travel.drop_after_ms < now_ms)
+    def take_alone(self, work: Work) -> None:
+        """Takes one out that has to run alone."""
+        (self._offline if work.offline else self._online).alone.remove(work)
 
     def take_partition(self, partition: int) -> list[Work]:
         """Takes out what is left to the next owner of a partition."""
-        return self._take(lambda work: work.part.partition == partition)
+        return self._online.filter(lambda work: work.part.partition == partition) + self._offline.filter(
+            lambda work: work.part.partition == partition
+        )
 
-    def remove(self, work: Work) -> None:
-        """Takes one out."""
-        (self._offline if work.offline else self._online).remove(work)
-
-    def take_batch(self, now_ms: float) -> list[Work]:
-        """Takes out the next batch of those that are decoded."""
-        queue = self._next
-        ready = list(self.together())
-        waiting = [Waiting(work.rows, work.travel.deadline_ms, _shape(work)) for work in ready]
-        profile = self._profile
-        chosen = set(choose(waiting, now_ms, max_rows=profile.max_batch, latency_ms=profile.latency_ms))
-        kept = [work for at, work in enumerate(queue) if at not in chosen]
-        queue.clear()
-        queue.extend(kept)
-        return [work for at, work in enumerate(ready) if at in chosen]
-
-    @property
-    def _next(self) -> deque[Work]:
-        return self._online or self._offline
-
-    def _take(self, wanted: Callable[[Work], bool]) -> list[Work]:
+    def take_expired(self, now_ms: float) -> list[Work]:
+        """Takes out what nobody would want any more by the time it was answered, of those that are next."""
         out: list[Work] = []
-        for queue in (self._online, self._offline):
-            gone = [work for work in queue if wanted(work)]
-            if gone:
-                out += gone
-                kept = [work for work in queue if not wanted(work)]
-                queue.clear()
-                queue.extend(kept)
+        alone = self.first_alone
+        if alone is not None and self._expired(alone, now_ms):
+            self.take_alone(alone)
+            out.append(alone)
+        queue = self._online.together
+        while queue and self._expired(queue[0][2], now_ms):
+            out.append(heappop(queue)[2])
         return out
+
+    def take_batch(self, now_ms: float, decode: Callable[[Work], bool], expire: Callable[[Work], None]) -> list[Work]:
+        """Takes out the next batch.
+
+        Args:
+            now_ms: epoch ms.
+            decode: whether a query can be run; what can't is answered by it.
+            expire: answers what nobody wants any more.
+        """
+        queue = (self._online or self._offline).together
+        looked: list[tuple[float, int, Work]] = []
+        while queue and len(looked) < LOOK * self._max_rows:
+            one = heappop(queue)
+            if self._expired(one[2], now_ms):
+                expire(one[2])
+            elif one[2].request is not None or decode(one[2]):
+                looked.append(one)
+        if not looked:
+            return []
+        chosen = self._choose([work for _, _, work in looked], now_ms) if len(looked) > 1 else {0}
+        for at, one in enumerate(looked):
+            if at not in chosen:
+                heappush(queue, one)
+        return [one[2] for at, one in enumerate(looked) if at in chosen]
+
+    def _choose(self, works: list[Work], now_ms: float) -> set[int]:
+        waiting = [Waiting(work.rows, work.travel.deadline_ms, _shape(work)) for work in works]
+        skip = passed_over(waiting, now_ms, max_rows=self._max_rows, latency_ms=self._latency_ms)
+        chosen = choose(waiting[skip:], now_ms, max_rows=self._max_rows, latency_ms=self._latency_ms)
+        return {skip + at for at in chosen}
+
+    def _expired(self, work: Work, now_ms: float) -> bool:
+        """Whether nobody would want it any more when it was answered at the earliest."""
+        return now_ms + self._latency[1] > work.travel.drop_after_ms
+
+    def _latency_ms(self, rows: int) -> float:
+        return self._latency[rows] if rows <= self._max_rows else self._profile.latency_ms(rows)
 
 
 def _shape(work: Work) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -4,10 +4,11 @@ Each step:
  1. Do what the supervisor says: take or release a partition, stop.
  2. Stand still while the supervisor is not heard: somebody else may have our partitions by now.
  3. Take what is queued; offline work only while there is no online work, and no more of it than a batch.
- 4. Answer what is past its deadline with `expired`.
+ 4. Answer what can't be answered in time with `expired`.
  5. After a death: commit a mark, and run one record by itself; commit that before anything runs together.
- 6. Tell the supervisor how far we have got, and decode the rest; what can't be decoded or does not fit the contract is answered with `failed`.
- 7. Form a batch and run it; if the engine fails it, each record by itself.
+ 6. Tell the supervisor how far we have got, and decode those with the earliest deadlines; what can't be decoded or does not fit
+    the contract is answered with `failed`.
+ 7. Form a batch of them and run it; if the engine fails it, each record by itself.
  8. Produce the replies; a confirmed one marks its record as done.
  9. Commit how far each partition is done every 100 ms, and before it is released.
 
@@ -30,6 +31,7 @@ from infaas.bus.record import Record
 from infaas.host.channel import Inbox
 from infaas.host.deadlines import LEASE_S
 from infaas.host.messages import Build, Keep, Ready, Release, Serve, Stop, Take, ToChild
+from infaas.host.pace import Pace
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import InferenceFailed, ProducerFatal
 from infaas.schemas.headers import CLAIM_CHECK
@@ -48,6 +50,8 @@ from infaas.workers.work import Work
 
 log = logging.getLogger(__name__)
 IDLE_S = 0.01
+BRIEF_MS = 1.0
+"""A model that takes less is no pause in which more could gather."""
 COMMIT_EVERY_S = 0.1
 STATS_EVERY_S = 0.05
 CONFIRM_S = 1.0
@@ -96,6 +100,7 @@ class Instance:
         self._tally, self._now = tally, now
         self._held = Held(profile)
         self._flows = False
+        self._pace, self._brief = Pace(), profile.latency_ms(1) < BRIEF_MS
         self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
         self._told: object = None
@@ -168,7 +173,11 @@ class Instance:
             self._deliver(IDLE_S if not self._held else 0.0)
             return
         waiting = 0.0 if self._held or self._flows else IDLE_S
-        for part, record in self._partitions.take(room, waiting):
+        if self._brief and not self._held:
+            self._pace.wait()
+        taken = self._partitions.take(room, waiting)
+        self._pace.took(len(taken))
+        for part, record in taken:
             self._accept(part, record)
         if self._held:
             return
@@ -194,27 +203,24 @@ class Instance:
     # ---- batches
 
     def _run(self) -> None:
+        if not self._held:
+            return
         now_ms = self._clock.now_ms()
         for work in self._held.take_expired(now_ms):
             self._answers.expired(work, now_ms)
-        head = self._held.head()
-        if head is None:
+        if not self._held:
             return
-        if not head.alone and self._partitions.marked(offline=head.offline):
-            alone = self._held.first_alone()  # of another partition: within one what runs alone comes first
+        if self._held.next_is_alone or self._partitions.marked():
+            alone = self._held.first_alone
             if alone is None:
                 self._clear()
-                return
-            head = alone
-        if head.alone:
-            self._run_alone(head)
+            else:
+                self._run_alone(alone)
             return
         with self._announced(alone=False):
-            for work in list(self._held.together()):
-                if work.request is None and not self._decode(work):
-                    self._held.remove(work)
-            if any(True for _ in self._held.together()):
-                self._run_batch(self._held.take_batch(now_ms))
+            batch = self._held.take_batch(now_ms, self._decode, lambda work: self._answers.expired(work, now_ms))
+            if batch:
+                self._run_batch(batch)
 
     def _run_alone(self, work: Work) -> None:
         """After a death: everything before it is confirmed and committed, with a mark, before it is even decoded."""
@@ -223,7 +229,7 @@ class Instance:
             return
         if not self._partitions.mark(work.part, work.record.offset, CONFIRM_S):
             return
-        self._held.remove(work)
+        self._held.take_alone(work)
         with self._announced(alone=True):
             if self._decode(work, alone=True):
                 self._run_batch([work])

@@ -128,7 +128,9 @@ class Partitions:
         queue = self._queues[self._topics[0]]
         return [
             Position(
-                partition=p.partition, end=max(queue.end(*p.place), p.progress.taken), completed=p.progress.position
+                partition=p.partition,
+                end=max(queue.end(*p.place), p.progress.taken),
+                completed=p.progress.taken - p.in_hand,
             )
             for p in self._parts.values()
             if not p.offline
@@ -200,14 +202,9 @@ class Partitions:
         part.marked = offset
         return True
 
-    def marked(self, *, offline: bool) -> bool:
-        """Whether a record that was taken has its mark in a commit still: it would be blamed for a death now, whatever runs.
-
-        Args:
-            offline: whether to look at offline work as well, which runs only after all online work.
-        """
-        parts = (part for part in self._parts.values() if offline or not part.offline)
-        return any(part.marked is not None and part.progress.taken > part.marked for part in parts)
+    def marked(self) -> bool:
+        """Whether a record that was taken has its mark in a commit still: it would be blamed for a death now, whatever runs."""
+        return any(part.marked is not None and part.progress.taken > part.marked for part in self._parts.values())
 
     def close(self) -> None:
         """Stops consuming; commits nothing."""

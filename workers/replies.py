@@ -18,6 +18,7 @@ from infaas.schemas.profile import Profile
 from infaas.workers.work import Work
 
 HOUR_S = 3600.0
+COSTS_KEPT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,16 @@ class Replies:
     """
 
     def __init__(self, variant: Variant, profile: Profile, worker: str, claims: ClaimCheck) -> None:
-        self._variant, self._profile, self._worker, self._claims = variant, profile, worker, claims
+        self._variant, self._profile, self._claims = variant, profile, claims
+        self._ours: HeaderList = h.headers_of(
+            [
+                (h.SERVED_ARCHITECTURE, variant.architecture),
+                (h.SERVED_VARIANT, variant.variant),
+                (h.WORKER, worker),
+                (h.ACCURACY, f"{profile.accuracy:.6f}"),
+            ]
+        )
+        self._costs: dict[float, bytes] = {}
 
     def ok(self, work: Work, request: InferRequest, outputs: dict[str, Array], ran: Ran) -> Reply:
         """The answer, in the query's form.
@@ -59,7 +69,7 @@ class Replies:
             (h.BATCH_SIZE, ran.batch_size),
             (h.INFERENCE_MS, f"{ran.inference_ms:.3f}"),
             (h.QUEUE_MS, f"{ran.queue_ms:.3f}"),
-            (h.COST, f"{self._cost(work.travel):.10f}"),
+            (h.COST, self._cost(work.travel)),
             (h.OBJECTIVE_MET, met),
             (h.DUE, None if math.isinf(work.travel.deadline_ms) else f"{work.travel.deadline_ms:.0f}"),
             (h.REASON, work.travel.mark or None),
@@ -71,7 +81,8 @@ class Replies:
     def expired(self, work: Work, now_ms: float) -> Reply:
         """Nobody waits for it any more."""
         late = now_ms - work.travel.drop_after_ms
-        message = f"the deadline passed {late:.1f} ms ago, in the queue of {self._variant.variant}"
+        when = f"passed {late:.1f} ms ago" if late > 0 else f"is in {-late:.1f} ms, sooner than any answer"
+        message = f"the deadline {when}, in the queue of {self._variant.variant}"
         return self._reply(work, "expired", oip.encode_error("expired", message), [(h.REASON, "expired")])
 
     def failed(self, work: Work, error: Exception | str, code: str | None = None) -> Reply:
@@ -85,19 +96,15 @@ class Replies:
     def _reply(self, work: Work, outcome: Outcome, value: bytes, more: list[tuple[str, object]]) -> Reply:
         asked = work.headers
         correlation = h.correlation_id(asked)
-        out: HeaderList = h.headers_of(
-            [
-                (h.OUTCOME, outcome),
-                (h.QUERY_ID, work.travel.query_id),
-                (h.SERVED_ARCHITECTURE, self._variant.architecture),
-                (h.SERVED_VARIANT, self._variant.variant),
-                (h.WORKER, self._worker),
-                (h.ACCURACY, f"{self._profile.accuracy:.6f}"),
-                *more,
-                *h.echoed(asked),
-                *([correlation] if correlation else []),
-            ]
-        )
+        out: HeaderList = [
+            (h.OUTCOME, outcome.encode()),
+            (h.QUERY_ID, work.travel.query_id.encode()),
+            *self._ours,
+            *h.headers_of(more),
+            *h.headers_of(h.echoed(asked)),
+        ]
+        if correlation:
+            out += h.headers_of([correlation])
         travel = work.travel
         return Reply(
             travel.query_id,
@@ -109,11 +116,14 @@ class Replies:
             until_ms=travel.drop_after_ms,
         )
 
-    def _cost(self, travel: Travel) -> float:
+    def _cost(self, travel: Travel) -> bytes:
         """USD: C_v / Q_v(L), at the catalogue price."""
-        price = self._variant.cost_per_hour
-        if price is None:
-            return 0.0
         span = travel.deadline_ms - travel.appended_ms
-        rate = capacity(self._profile, None if math.isinf(span) else span) or capacity(self._profile, None)
-        return price / HOUR_S / rate
+        cost = self._costs.get(span)
+        if cost is None:
+            if len(self._costs) >= COSTS_KEPT:  # callers choose these numbers: bounded
+                self._costs.clear()
+            rate = capacity(self._profile, None if math.isinf(span) else span) or capacity(self._profile, None)
+            price = self._variant.cost_per_hour or 0.0
+            cost = self._costs[span] = f"{price / HOUR_S / rate:.10f}".encode()
+        return cost

@@ -22,7 +22,7 @@ from infaas.engines import Engine, engine
 from infaas.host.channel import Inbox, child_channel, tell
 from infaas.host.limits import told
 from infaas.host.messages import Failed, Message, Serve, Stopped, ToChild
-from infaas.host.process import Stop, run_service
+from infaas.host.process import Stop, run_service, spare_collections
 from infaas.schemas.errors import ConfigurationError, InfaasError, ProducerFatal
 from infaas.workers.answers import Answers
 from infaas.workers.batch import Runner
@@ -71,6 +71,7 @@ def main(stop: Stop) -> None:
         connections = Connections.open(settings, order)
         loaded = load(order)
         instance = compose(settings, order, inbox, say, loaded, connections)
+        spare_collections()
         while not (stop or inbox.closed or instance.stopping):
             instance.step()
         instance.close()

@@ -78,12 +78,12 @@ class Work:
         Raises:
             BadInput: naming the field, header or parameter.
         """
-        request = oip.decode_request(value, h.content_length(self.headers))
-        if h.has_scope({name.lower(): value for name, value in self.headers.items()}):
+        headers = self.headers
+        request = oip.decode_request(value, h.content_length(headers))
+        if request.parameters and h.has_scope({name.lower(): value for name, value in headers.items()}):
             _refuse_objectives(request.parameters)
         rows = contract.check_inputs(request.inputs)
-        known = {spec.name for spec in contract.outputs}
-        if not set(request.outputs) <= known:
+        if request.outputs and not set(request.outputs) <= (known := {spec.name for spec in contract.outputs}):
             raise BadTensor("outputs", f"names among {sorted(known)}", list(request.outputs))
         self.request, self.rows = request, rows
 

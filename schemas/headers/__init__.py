@@ -17,8 +17,11 @@ from infaas.schemas.headers.reply_address import correlation_id as correlation_i
 from infaas.schemas.headers.reply_address import echoed as echoed
 from infaas.schemas.headers.reply_address import parse_reply_address as parse_reply_address
 from infaas.schemas.headers.travel import Travel as Travel
+from infaas.schemas.headers.travel import onward_headers as onward_headers
 from infaas.schemas.headers.travel import parse_travel as parse_travel
 from infaas.schemas.headers.travel import travel_headers as travel_headers
+from infaas.schemas.headers.travel import travelling as travelling
+from infaas.schemas.headers.values import TEXT_LIMIT_BYTES as TEXT_LIMIT_BYTES
 from infaas.schemas.headers.values import HeaderList as HeaderList
 from infaas.schemas.headers.values import HeaderMap as HeaderMap
 from infaas.schemas.headers.values import Headers as Headers

@@ -9,6 +9,7 @@ from infaas.schemas.errors import BadHeader, BadReplyAddress
 from infaas.schemas.headers.names import CLOUD_EVENT_ID, CORRELATION, REPLY_TO, REPLY_TO_PARTITION, TRACEPARENT
 from infaas.schemas.headers.values import TEXT_LIMIT_BYTES, HeaderMap, text
 
+_ECHOED = {len(name): name for name in (CLOUD_EVENT_ID, TRACEPARENT)}
 _PARTITION = re.compile(rb"-?[0-9]{1,10}")
 
 
@@ -56,12 +57,12 @@ def correlation_id(headers: HeaderMap) -> tuple[str, bytes | str] | None:
 
 def echoed(headers: HeaderMap) -> list[tuple[str, bytes | str]]:
     """What else of a query's headers its reply carries, in whatever case form they came."""
-    spelled = {name.lower(): name for name in headers}
     out = []
-    for name in (CLOUD_EVENT_ID, TRACEPARENT):
-        value = headers.get(spelled.get(name, name))
-        if value and len(value) <= TEXT_LIMIT_BYTES:
-            out.append((name, value))
+    for given, value in headers.items():
+        if len(given) in _ECHOED and value and len(value) <= TEXT_LIMIT_BYTES:
+            name = given.lower()
+            if name == _ECHOED[len(given)]:
+                out.append((name, value))
     return out
 
 

@@ -51,16 +51,28 @@ class Travel:
 
 def travel_headers(travel: Travel, original: Headers | None) -> HeaderList:
     """The caller's headers under the names that are read, with what travels put in place of all that is the system's."""
+    return [*onward_headers(original), *travelling(travel)]
+
+
+def onward_headers(original: Headers | None) -> HeaderList:
+    """The caller's headers under the names that are read, without all that is the system's."""
     out: HeaderList = []
     for name, value in original or ():
         known = canonical(name)
         if known not in TRAVEL_NAMES and known not in SYSTEM_NAMES and (value or known == name):
             out.append((name if known in CORRELATION else known, value_bytes(value)))
-    out.append((QUERY_ID, travel.query_id.encode()))
-    out.append((APPENDED_MS, number_text(travel.appended_ms)))
-    if not math.isinf(travel.deadline_ms):
-        out.append((DEADLINE, number_text(travel.deadline_ms)))
-    if not math.isinf(travel.drop_after_ms):
+    return out
+
+
+def travelling(travel: Travel) -> HeaderList:
+    """What travels, as headers."""
+    out: HeaderList = [(QUERY_ID, travel.query_id.encode()), (APPENDED_MS, number_text(travel.appended_ms))]
+    if travel.deadline_ms != math.inf:
+        deadline = number_text(travel.deadline_ms)
+        out.append((DEADLINE, deadline))
+        if travel.drop_after_ms == travel.deadline_ms:
+            out.append((DROP_AFTER, deadline))
+    if travel.drop_after_ms not in (math.inf, travel.deadline_ms):
         out.append((DROP_AFTER, number_text(travel.drop_after_ms)))
     if travel.attempt:
         out.append((ATTEMPT, str(travel.attempt).encode()))

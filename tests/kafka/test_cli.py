@@ -163,7 +163,7 @@ def test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics
     cell.others.append(router)
     cell.until(lambda: cell.table.view().assignments and cell.table.view().instances, "an owner")
     Reporter(cell.outbox, settings).send(report, "w")
-    cell.until(lambda: router._load._pace, "the report")
+    cell.until(lambda: router._load._lives, "the report")
     work = TopicReader(settings, settings.names.work(VARIANT))
     cell.others.append(work)
     cell.send("asked", application="numbers", latency_ms=30_000, explain="true")

@@ -333,7 +333,7 @@ class Watching(Doubling):
             self.alone += 1
         elif began:
             self.together.append(len(inputs["x"]))
-            self.marked_together += self.one.instance._partitions.marked(offline=True)
+            self.marked_together += self.one.instance._partitions.marked()
         return super().run(inputs)
 
 

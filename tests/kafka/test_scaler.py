@@ -252,12 +252,7 @@ def test_a_machine_is_started_when_nothing_fits_and_stopped_when_it_can_be_spare
     cell.publish(cell.digest)
     cell.publish(cell.digest, variant=OTHER)
     with_services(cell, cores=1, idle_s=1, provisioner="local", max_machines=1, machine_cores=1)
-    for _ in range(2):
-        for variant in (VARIANT, OTHER):
-            cell.send(f"{variant}", variant=variant, latency_ms=100_000)
-    for variant in (VARIANT, OTHER):
-        answer = cell.answer(variant, 90)
-        assert outcome(answer) == "ok", answer.header_map
+    served(cell, VARIANT, OTHER)
     cell.until(lambda: "local-1" in cell.table.view().live_workers, "the machine's worker")
     (pid,) = [int(m.provider_id.split(":")[0]) for m in cell.table.view().machines.values()]
     assert psutil.pid_exists(pid)

@@ -1,0 +1,47 @@
+"""Whether a query can still be answered in time: one predicate, for the router, the scaler and the simulator. Pure.
+
+What is before a query at an instance, the query itself, and the way there and back. Each once, and each as it is on average: the
+99th percentile of a batch on top of a queue counts the tail twice, and near an objective of that size refuses what there is room
+for. The instance runs the earliest deadline first, so only what is due earlier is before a query, and what is under way.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from math import ceil
+
+OVERHEAD_MS = 3.0
+"""Of the hops, until it is observed."""
+
+
+def done_in_ms(ahead_ms: float, own_ms: float, overhead_ms: float) -> float:
+    """When a query that comes now is answered.
+
+    Args:
+        ahead_ms: work before it.
+        own_ms: its own time on the engine, mean.
+        overhead_ms: of the hops to the instance and back, 99th percentile.
+    """
+    return ahead_ms + own_ms + overhead_ms
+
+
+def fits(ahead_ms: float, own_ms: float, overhead_ms: float, left_ms: float) -> bool:
+    """Whether it is answered within the time that is left."""
+    return done_in_ms(ahead_ms, own_ms, overhead_ms) <= left_ms
+
+
+def ahead(waiting: float, deadlines: Sequence[float], deadline_ms: float, under_way: float = 1.0) -> float:
+    """How many of the queries that wait at an instance are answered before one with this deadline.
+
+    Args:
+        waiting: all of them, those under way included.
+        deadlines: of those of them that are known, ascending; the others are taken to be due earlier.
+        deadline_ms: its own.
+        under_way: how many an instance works on at once: what it has begun it ends.
+    """
+    if not waiting:
+        return 0.0
+    later = len(deadlines) - bisect_right(deadlines, deadline_ms) if deadlines else 0
+    begun = waiting - (ceil(waiting) - 1)  # what is left of the one under way, as far as the count tells
+    return max(waiting - later, min(waiting, begun + under_way - 1), 0.0)
