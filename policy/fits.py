@@ -21,7 +21,7 @@ def done_in_ms(ahead_ms: float, own_ms: float, overhead_ms: float) -> float:
     Args:
         ahead_ms: work before it.
         own_ms: its own time on the engine, mean.
-        overhead_ms: of the hops to the instance and back, 99th percentile.
+        overhead_ms: of the hops to the instance and back, as observed.
     """
     return ahead_ms + own_ms + overhead_ms
 

@@ -71,7 +71,7 @@ class Scene:
     running: Mapping[str, Sequence[RunningAt]] = field(default_factory=dict)
     not_yet: Mapping[str, NotYet] = field(default_factory=dict)
     overhead_ms: float = OVERHEAD_MS
-    """Of the hops to an instance and back, 99th percentile."""
+    """Of the hops to an instance and back, as observed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ def test_before_anything_is_seen_it_is_the_usual_and_never_less():
     assert seen(*((n * FRESH_MS, 0.01) for n in range(50))).overhead_ms == OVERHEAD_MS
 
 
-def test_it_is_both_ways_as_slow_as_the_slowest_hundredth():
+def test_it_is_both_ways_as_slow_as_the_slowest_tenth():
     busy = [(n, 5.0 if n % 50 else 20.0) for n in range(0, 2000, 10)]
     assert seen(*busy, (3000.0, 5.0)).overhead_ms == 40.0
 
