@@ -7,7 +7,6 @@ One instance whose service time is lognormal with the profile's median and 99th 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
@@ -226,5 +225,5 @@ class _World:
 
 
 def _profile(median: float, tail: float) -> Profile:
-    points: Iterable[BatchPoint] = (BatchPoint(batch=1, p50_ms=median, p99_ms=tail),)
-    return Profile(load_ms=0.0, peak_memory_bytes=1, accuracy=1.0, points=tuple(points), slope=median, intercept=0.0)
+    points = (BatchPoint(batch=1, p50_ms=median, p99_ms=tail),)
+    return Profile(load_ms=0.0, peak_memory_bytes=1, accuracy=1.0, points=points, slope=median, intercept=0.0)

@@ -6,12 +6,10 @@ letter, whatever it was.
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from infaas.bench import checker
 from infaas.bench.crashes import instance_deaths
@@ -19,9 +17,9 @@ from infaas.bench.grammar import Grammar, HostileRecord
 from infaas.bench.history import History
 from infaas.bench.model import Network, inputs, validation_of
 from infaas.bench.observer import Observer
+from infaas.bench.own_stack import own_stack
 from infaas.bench.raw_producer import RawProducer
 from infaas.bus.admin import Admin
-from infaas.bus.settings import BusSettings
 from infaas.cli.console import progress
 from infaas.cli.stack import Shape, Stack
 from infaas.client import Client, Reply, follow
@@ -51,22 +49,13 @@ class Run:
 
 def hostile(seed: int = 0, count: int = 10_000) -> dict[str, object]:
     """Sends, waits, counts."""
-    with tempfile.TemporaryDirectory(prefix="infaas-hostile-") as folder:
-        stack = Stack(
-            data_dir=Path(folder),
-            shape=Shape(workers=2, cores=1, idle_s=3600),
-            settings=BusSettings(),
-            repository_url=(Path(folder) / "repository").as_uri(),
-            progress=progress,
-            extra={"INFAAS_WORKER_CACHE_DIR": str(Path(folder) / "cache")},
-        )
-        with stack:
-            elsewhere = f"{APPLICATION}-answers"
-            admin = Admin(stack.settings, client_id="hostile")
-            admin.make_topics({elsewhere: 2})
-            admin.close()
-            with Observer(stack.settings, reply_topics=[elsewhere]) as observer:
-                return attack(stack, observer, seed=seed, count=count, elsewhere=elsewhere)
+    with own_stack(Shape(workers=2, cores=1, idle_s=3600)) as stack:
+        elsewhere = f"{APPLICATION}-answers"
+        admin = Admin(stack.settings, client_id="hostile")
+        admin.make_topics({elsewhere: 2})
+        admin.close()
+        with Observer(stack.settings, reply_topics=[elsewhere]) as observer:
+            return attack(stack, observer, seed=seed, count=count, elsewhere=elsewhere)
 
 
 def attack(stack: Stack, observer: Observer, *, seed: int, count: int, elsewhere: str) -> dict[str, object]:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from infaas.bench.model import model_and_validation
+from infaas.bench.own_stack import own_stack
 from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import progress
@@ -48,17 +47,8 @@ class Side:
 
 def latency() -> dict[str, float]:
     """Measures; returns ratios, and the milliseconds they are made of."""
-    with tempfile.TemporaryDirectory(prefix="infaas-bench-") as folder:
-        stack = Stack(
-            data_dir=Path(folder),
-            shape=Shape(workers=1, idle_s=3600),
-            settings=BusSettings(),
-            repository_url=(Path(folder) / "repository").as_uri(),
-            progress=progress,
-            extra={"INFAAS_WORKER_CACHE_DIR": str(Path(folder) / "cache")},
-        )
-        with stack:
-            return _measure(stack)
+    with own_stack(Shape(workers=1, idle_s=3600)) as stack:
+        return _measure(stack)
 
 
 def _measure(stack: Stack) -> dict[str, float]:

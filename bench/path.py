@@ -10,7 +10,6 @@ import contextlib
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ import orjson
 import psutil
 
 from infaas.bench.model import Network, inputs, validation_of
+from infaas.bench.own_stack import own_stack
 from infaas.bench.plain_client import PlainClient
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import progress
@@ -73,25 +73,16 @@ class Side:
 
 def path(*, turns: int = TURNS) -> dict[str, float]:
     """Measures; returns ratios to the floor and to the bare loop, and what they are made of."""
-    with tempfile.TemporaryDirectory(prefix="infaas-bench-") as folder:
-        stack = Stack(
-            data_dir=Path(folder),
-            shape=Shape(workers=1, cores=2, idle_s=3600),
-            settings=BusSettings(),
-            repository_url=(Path(folder) / "repository").as_uri(),
-            progress=progress,
-            extra={"INFAAS_WORKER_CACHE_DIR": str(Path(folder) / "cache")},
-        )
-        with stack:
-            out = _small(stack, Path(folder), turns)
-            out |= _large(stack, Path(folder), turns)
+    with own_stack(Shape(workers=1, cores=2, idle_s=3600)) as stack:
+        out = _small(stack, turns)
+        out |= _large(stack, turns)
         return out
 
 
-def _small(stack: Stack, folder: Path, turns: int) -> dict[str, float]:
+def _small(stack: Stack, turns: int) -> dict[str, float]:
     network = Network.of()
     _register(stack, "small", network)
-    model = folder / "small.onnx"
+    model = stack.data_dir / "small.onnx"
     model.write_bytes(network.onnx())
     with contextlib.ExitStack() as held:
         sides = {
@@ -152,10 +143,10 @@ def _growth(waits: list[float]) -> float:
     return float(np.median(waits[-third:]) / np.median(waits[:third]))
 
 
-def _large(stack: Stack, folder: Path, turns: int) -> dict[str, float]:
+def _large(stack: Stack, turns: int) -> dict[str, float]:
     network = Network.slow()
     _register(stack, "large", network)
-    model = folder / "large.onnx"
+    model = stack.data_dir / "large.onnx"
     model.write_bytes(network.onnx())
     with contextlib.ExitStack() as held:
         sides = {

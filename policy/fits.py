@@ -1,4 +1,4 @@
-"""Whether a query can still be answered in time: one predicate, for the router, the scaler and the simulator. Pure.
+"""When a query would be answered, and so whether it fits: for the router and the simulation of it. Pure.
 
 What is before a query at an instance, the query itself, and the way there and back. Each once, and each as it is on average: the
 99th percentile of a batch on top of a queue counts the tail twice, and near an objective of that size refuses what there is room
@@ -24,11 +24,6 @@ def done_in_ms(ahead_ms: float, own_ms: float, overhead_ms: float) -> float:
         overhead_ms: of the hops to the instance and back, as observed.
     """
     return ahead_ms + own_ms + overhead_ms
-
-
-def fits(ahead_ms: float, own_ms: float, overhead_ms: float, left_ms: float) -> bool:
-    """Whether it is answered within the time that is left."""
-    return done_in_ms(ahead_ms, own_ms, overhead_ms) <= left_ms
 
 
 def ahead(waiting: float, deadlines: Sequence[float], deadline_ms: float, under_way: float = 1.0) -> float:

@@ -62,12 +62,14 @@ class PartitionLoad:
             self.sent.sort()
             del self.sent[: bisect_left(self.sent, (self.end, 0.0))]
 
-    def confirm(self, sent: Sent) -> None:
-        """One of our sends was confirmed."""
-        if sent.offset >= self.end:
-            self.sent.append(sent)
-            if len(self.sent) > FORGET_ABOVE:  # nobody reports: what counts is that it is much
-                del self.sent[: FORGET_ABOVE // 2]
+    def confirm(self, sent: Sent) -> bool:
+        """One of our sends was confirmed; False if the last report had counted it as well."""
+        if sent.offset < self.end:
+            return False
+        self.sent.append(sent)
+        if len(self.sent) > FORGET_ABOVE:  # nobody reports: what counts is that it is much
+            del self.sent[: FORGET_ABOVE // 2]
+        return True
 
     @property
     def backlog(self) -> int:
@@ -188,10 +190,9 @@ class Load:
         if load is None:
             return  # the variant was forgotten meanwhile
         load.unconfirmed = max(0, load.unconfirmed - 1)
-        if offset is not None and offset >= load.end:
-            load.confirm(Sent(offset, now_ms, drop_after_ms))
+        if offset is not None and load.confirm(Sent(offset, now_ms, drop_after_ms)):
             return
-        # It did not arrive, or the last report had counted it as well.
+        # It did not arrive, or was counted twice.
         live = None if to is None else self._lives.get((to.worker, variant, to.instance))
         if live is not None and live.seen is to:
             live.drain.withdraw(deadline_ms)

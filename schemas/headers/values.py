@@ -108,8 +108,8 @@ def or_infinite(value: float | None) -> float:
 
 def number_text(value: float) -> bytes:
     """A number as it is written."""
-    if value == (whole := int(value)) if -_WHOLE < value < _WHOLE else False:
-        return b"%d" % whole
+    if abs(value) < _WHOLE and value == int(value):
+        return b"%d" % int(value)
     return repr(float(value)).removesuffix(".0").encode()
 
 
