@@ -250,11 +250,12 @@ def _ready(one: Ranked, state: NotYet, overhead_ms: float) -> float:
 
 
 def least_work(instances: Sequence[RunningAt], salt: str) -> RunningAt | None:
-    """The instance with the least expected work; active ones first, ties by a hash."""
+    """The instance with the least expected work; active ones first, of equals the quicker one, ties by a hash."""
     if len(instances) <= 1:
         return instances[0] if instances else None
-    least = min((i.condition != "active", i.expected_work_ms) for i in instances)
-    equal = [i for i in instances if (i.condition != "active", i.expected_work_ms) == least]
+    ranks = [(i.condition != "active", i.expected_work_ms, i.slowdown) for i in instances]
+    least = min(ranks)
+    equal = [i for i, rank in zip(instances, ranks, strict=True) if rank == least]
     return equal[0] if len(equal) == 1 else min(equal, key=lambda i: (_tie(i, salt), i.worker, i.instance))
 
 

@@ -196,6 +196,12 @@ def test_the_order_of_candidates_and_instances_means_nothing(world, query, rando
     assert Plan.of(query.objective, *map(shuffled, there)) == plan
 
 
+def test_of_two_with_as_much_to_do_the_one_that_is_quicker_now_is_taken():
+    quick, slow = (RunningAt("w", n, "active", 0, 0.5, slowdown, (n,)) for n, slowdown in ((0, 0.5), (1, 1.0)))
+    for n in range(20):
+        assert least_work([slow, quick], f"q-0-{n}") is quick
+
+
 def test_instances_whose_names_run_together_are_told_apart():
     one = RunningAt("w", 11, "active", 0, 1.0, 1.0, (0,))
     two = RunningAt("w1", 1, "active", 0, 1.0, 1.0, (1,))
@@ -242,7 +248,7 @@ def test_the_wish_decides_among_those_that_make_it(world, query):
         base = ranked(variants, name, query.objective)
         in_time = [i for i in scene.running[name] if i.done_in_ms(base, query, OVERHEAD_MS) <= query.budget_ms]
         if in_time:
-            picks[name] = min(in_time, key=lambda i: (i.condition != "active", i.expected_work_ms)), base
+            picks[name] = min(in_time, key=lambda i: (i.condition != "active", i.expected_work_ms, i.slowdown)), base
     healthy = {n for n, (i, _) in picks.items() if i.condition == "active"}
     rivals = [candidate(variants, n) for n in healthy or set(picks)]
     assert found.variant in {c.variant for c in rivals}, "overloaded and interfered ones rank behind"
