@@ -119,12 +119,6 @@ class ReplySender:
         self._attempt(_Sending(reply, address.topic or self._default, address.partition, until_ms, on_done))
 
     def _attempt(self, sending: _Sending) -> None:
-        def finished(delivery: Delivery) -> None:
-            if delivery.error is not None:
-                self._failed(sending, delivery.error)
-            elif sending.on_done is not None:
-                sending.on_done()
-
         reply = sending.reply
         try:
             self._outbox.send(
@@ -133,13 +127,19 @@ class ReplySender:
                 value=reply.value,
                 headers=reply.headers,
                 partition=sending.partition,
-                on_done=finished,
+                on_done=lambda delivery: self._finished(sending, delivery),
                 stale_ms=reply.true_until_ms,
             )
         except ProducerFatal:
             raise
         except InfaasError as error:
             self._failed(sending, error)
+
+    def _finished(self, sending: _Sending, delivery: Delivery) -> None:
+        if delivery.error is not None:
+            self._failed(sending, delivery.error)
+        elif sending.on_done is not None:
+            sending.on_done()
 
     def _failed(self, sending: _Sending, error: InfaasError) -> None:
         reply = sending.reply

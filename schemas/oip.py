@@ -45,6 +45,8 @@ _NUMBERS = frozenset({int, float, bool})
 _MAX_MESSAGE = 2000
 _WHOLE = frozenset({int})
 _FLOATS = frozenset({float})
+_NO_BYTES = memoryview(b"")
+_LARGEST = {dtype: float(np.finfo(dtype).max) for dtype in _NAMES if dtype.kind == "f"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,7 @@ def datatype_of(array: Array) -> str:
     Raises:
         BadTensor: if the protocol has none.
     """
-    name = _NAMES.get(array.dtype.newbyteorder("<"))
+    name = _NAMES.get(array.dtype) or _NAMES.get(array.dtype.newbyteorder("<"))
     if name is None:
         raise BadTensor("datatype", "one of " + ", ".join(DATATYPES), str(array.dtype))
     return name
@@ -97,18 +99,20 @@ def decode_request(value: bytes, json_length: int | None = None) -> InferRequest
     if not isinstance(tensors, list) or not tensors:
         raise BadTensor("inputs", "a list of at least one tensor", tensors)
     inputs = _tensors(tensors, raw, "inputs")
-    outputs = body.get("outputs") or ()
-    if not isinstance(outputs, list | tuple) or not all(
-        isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs
-    ):
-        raise BadTensor("outputs", "a list of {name}", outputs)
+    outputs = body.get("outputs")
     return InferRequest(
         inputs=inputs,
         id=_identifier(body),
         parameters=_parameters(body, "parameters"),
-        outputs=tuple(o["name"] for o in outputs),
+        outputs=_wanted(outputs) if outputs else (),
         binary=json_length is not None,
     )
+
+
+def _wanted(outputs: Any) -> tuple[str, ...]:
+    if not isinstance(outputs, list) or not all(isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs):
+        raise BadTensor("outputs", "a list of {name}", outputs)
+    return tuple(o["name"] for o in outputs)
 
 
 def encode_request(request: InferRequest) -> tuple[bytes, int | None]:
@@ -165,16 +169,20 @@ def body_parameters(value: bytes, json_length: int | None = None) -> Mapping[str
 
 
 def _split(value: bytes, json_length: int | None) -> tuple[dict[str, Any], memoryview]:
-    if json_length is not None and not 0 < json_length <= len(value):
-        raise BadTensor(CONTENT_LENGTH, f"a length from 1 to {len(value)}", json_length)
-    view = memoryview(value or b"")
+    head: bytes | memoryview = value
+    rest = _NO_BYTES
+    if json_length is not None:
+        if not 0 < json_length <= len(value):
+            raise BadTensor(CONTENT_LENGTH, f"a length from 1 to {len(value)}", json_length)
+        view = memoryview(value)
+        head, rest = view[:json_length], view[json_length:]
     try:
-        body = orjson.loads(view if json_length is None else view[:json_length])
+        body = orjson.loads(head)
     except orjson.JSONDecodeError as error:
-        raise BadTensor("body", f"JSON ({error})", bytes(view[:40])) from None
+        raise BadTensor("body", f"JSON ({error})", value[:40]) from None
     if not isinstance(body, dict):
         raise BadTensor("body", "a JSON object", type(body).__name__)
-    return body, view[len(view) if json_length is None else json_length :]
+    return body, rest
 
 
 def _identifier(body: Mapping[str, Any]) -> str | None:
@@ -205,7 +213,7 @@ def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, A
         if dtype is None:
             raise BadTensor(f"{name}.datatype", "one of " + ", ".join(DATATYPES), datatype)
         shape = _shape(tensor.get("shape"), name)
-        size = _parameters(tensor, f"{name}.parameters").get("binary_data_size")
+        size = _parameters(tensor, f"{name}.parameters").get("binary_data_size") if "parameters" in tensor else None
         if size is not None:
             array = _from_bytes(raw, at, size, dtype, shape, name)
             at += size
@@ -220,9 +228,14 @@ def _tensors(tensors: Sequence[Any], raw: memoryview, where: str) -> dict[str, A
 
 
 def _shape(shape: Any, name: str) -> tuple[int, ...]:
-    whole = isinstance(shape, list) and all(type(n) is int and 0 <= n <= _MAX_SIDE for n in shape)
-    # numpy counts the axes that are not empty, whatever the others are
-    if not whole or len(shape) > _MAX_RANK or math.prod(n for n in shape if n) > _MAX_SIDE:
+    elements = 1
+    fits = isinstance(shape, list) and len(shape) <= _MAX_RANK
+    for side in shape if fits else ():
+        if type(side) is not int or not 0 <= side <= _MAX_SIDE:
+            fits = False
+            break
+        elements *= side or 1  # numpy counts the axes that are not empty, whatever the others are
+    if not fits or elements > _MAX_SIDE:
         expected = f"a list of at most {_MAX_RANK} whole numbers from 0, of at most {_MAX_SIDE} elements"
         raise BadTensor(f"{name}.shape", expected, shape)
     return tuple(shape)
@@ -244,7 +257,7 @@ def _from_json(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: st
     if len(flat) != math.prod(shape):
         raise BadTensor(f"{name}.data", f"{math.prod(shape)} values for shape {list(shape)}", len(flat))
     if kinds == _FLOATS and dtype.kind == "f":  # the common case
-        return _finite(_cast(np.array(flat, np.float64), dtype), dtype, name, flat).reshape(shape)
+        return _floats(np.array(flat, np.float64), dtype, name).reshape(shape)
     array = np.asarray(flat)
     if array.size == 0:
         array = array.astype(dtype)
@@ -253,6 +266,13 @@ def _from_json(data: Any, dtype: np.dtype[Any], shape: tuple[int, ...], name: st
     if not np.can_cast(array.dtype, dtype, casting="same_kind"):
         array = _cast_integers(array, dtype, name)
     return _within(array, dtype, name).reshape(shape)
+
+
+def _floats(wide: Array, dtype: np.dtype[Any], name: str) -> Array:
+    largest = _LARGEST[dtype]
+    if -largest <= np.minimum.reduce(wide) and np.maximum.reduce(wide) <= largest:
+        return wide.astype(dtype, copy=False)
+    return _finite(_cast(wide, dtype), dtype, name, wide)
 
 
 def _flat(data: list[Any], name: str) -> tuple[list[Any], set[type]]:
@@ -321,14 +341,16 @@ def _encode(
             data = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
             tensor["parameters"] = {"binary_data_size": len(data)}
             parts.append(data)
-        elif array.dtype.kind == "f" and not np.isfinite(array).all():  # orjson would write null for all three
-            raise BadTensor(
-                f"{field_name}.{name}.data", "finite values in JSON; the binary form holds others", "NaN or infinity"
-            )
-        elif array.dtype == np.float16:  # orjson knows no half floats
-            tensor["data"] = np.ascontiguousarray(array, dtype=np.float32).ravel()
+        elif array.dtype.kind == "f":
+            flat = array.ravel()
+            if not np.isfinite(flat).all():  # orjson would write null for all three
+                raise BadTensor(
+                    f"{field_name}.{name}.data", "finite values in JSON; the binary form holds others", "NaN or infinity"
+                )
+            half = array.dtype == np.float16  # orjson knows none
+            tensor["data"] = flat.astype(np.float32) if half else flat
         else:
-            tensor["data"] = np.ascontiguousarray(array).ravel()
+            tensor["data"] = array.ravel()
         described.append(tensor)
     body[field_name] = described
     head = orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)

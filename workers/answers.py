@@ -37,9 +37,11 @@ class Answers:
 
     def ok(self, work: Work, outputs: dict[str, Array], ran: Ran) -> None:
         """The engine has answered."""
+        queue_ms = ran.queue_ms(work)
+        self._tally.waited(queue_ms)
         try:
             assert work.request is not None
-            reply = self._replies.ok(work, work.request, outputs, ran)
+            reply = self._replies.ok(work, work.request, outputs, ran, queue_ms)
         except Exception as error:  # noqa: BLE001 - it is this query's failure, whatever it is
             self.failed(work, error, stage="encode")
             return

@@ -120,8 +120,8 @@ class Instance:
             self._deliver(IDLE_S)
         else:
             self._take()
-            self._deliver(0.0)
             self._run()
+            self._deliver(0.0)  # after the batch: nobody waits for a report, and callers do for an answer
         self._report()
         self._voice.alive()
 
@@ -272,10 +272,10 @@ class Instance:
         took = (time.perf_counter() - began) * 1000.0
         self._tally.ran(queries=len(batch), took_ms=took, expected_ms=expected)
         done_ms = self._clock.now_ms() + self._outbox.delivery_ms
-        for work, answer in zip(batch, outputs, strict=True):
-            queue_ms = max(0.0, began_ms - work.record.timestamp_ms)
-            self._tally.waited(queue_ms)
-            self._answers.ok(work, answer, Ran(rows, took, queue_ms, done_ms))
+        ran = Ran.of(batch_size=rows, inference_ms=took, began_ms=began_ms, done_ms=done_ms)
+        with self._outbox.together():
+            for work, answer in zip(batch, outputs, strict=True):
+                self._answers.ok(work, answer, ran)
 
     def _failed(self, batch: list[Work], error: InferenceFailed) -> None:
         """Each query by itself, so that a bad one fails alone, and only if the engine still runs what it always ran."""

@@ -23,13 +23,23 @@ COSTS_KEPT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """How a query's batch went."""
+    """How a batch went: what the replies to all its queries have alike."""
 
-    batch_size: int
-    inference_ms: float
-    queue_ms: float
+    began_ms: float
+    """Epoch ms on the broker's clock, as `done_ms`."""
     done_ms: float
-    """When the reply may be expected to stand in its topic, epoch ms on the broker's clock."""
+    """When the replies may be expected to stand in their topic."""
+    told: HeaderList
+
+    @classmethod
+    def of(cls, *, batch_size: int, inference_ms: float, began_ms: float, done_ms: float) -> Ran:
+        """A batch of so many rows that took so long."""
+        told: HeaderList = [(h.BATCH_SIZE, b"%d" % batch_size), (h.INFERENCE_MS, b"%.3f" % inference_ms)]
+        return cls(began_ms, done_ms, told)
+
+    def queue_ms(self, work: Work) -> float:
+        """How long a query waited for it."""
+        return max(0.0, self.began_ms - work.record.timestamp_ms)
 
 
 class Replies:
@@ -54,7 +64,7 @@ class Replies:
         )
         self._costs: dict[float, bytes] = {}
 
-    def ok(self, work: Work, request: InferRequest, outputs: dict[str, Array], ran: Ran) -> Reply:
+    def ok(self, work: Work, request: InferRequest, outputs: dict[str, Array], ran: Ran, queue_ms: float) -> Reply:
         """The answer, in the query's form.
 
         Raises:
@@ -64,26 +74,28 @@ class Replies:
         response = InferResponse(self._variant.variant, outputs, id=request.id)
         value, length = oip.encode_response(response, binary=request.binary)
         value, claim = self._claims.put(value, beside=work.record.key)
-        met = ran.done_ms <= work.travel.deadline_ms and not work.travel.mark
-        more: list[tuple[str, object]] = [
-            (h.BATCH_SIZE, ran.batch_size),
-            (h.INFERENCE_MS, f"{ran.inference_ms:.3f}"),
-            (h.QUEUE_MS, f"{ran.queue_ms:.3f}"),
-            (h.COST, self._cost(work.travel)),
-            (h.OBJECTIVE_MET, met),
-            (h.DUE, None if math.isinf(work.travel.deadline_ms) else f"{work.travel.deadline_ms:.0f}"),
-            (h.REASON, work.travel.mark or None),
-            (h.CONTENT_LENGTH, length),
-            *claim,
+        travel = work.travel
+        met = ran.done_ms <= travel.deadline_ms and not travel.mark
+        more: HeaderList = [
+            *ran.told,
+            (h.QUEUE_MS, b"%.3f" % queue_ms),
+            (h.COST, self._cost(travel)),
+            (h.OBJECTIVE_MET, b"true" if met else b"false"),
         ]
-        return self._reply(work, "ok", value, more)
+        if travel.deadline_ms != math.inf:
+            more.append((h.DUE, b"%.0f" % travel.deadline_ms))
+        if travel.mark:
+            more.append((h.REASON, travel.mark.encode()))
+        if length is not None:
+            more.append((h.CONTENT_LENGTH, b"%d" % length))
+        return self._reply(work, "ok", value, more + claim if claim else more)
 
     def expired(self, work: Work, now_ms: float) -> Reply:
         """Nobody waits for it any more."""
         late = now_ms - work.travel.drop_after_ms
         when = f"passed {late:.1f} ms ago" if late > 0 else f"is in {-late:.1f} ms, sooner than any answer"
         message = f"the deadline {when}, in the queue of {self._variant.variant}"
-        return self._reply(work, "expired", oip.encode_error("expired", message), [(h.REASON, "expired")])
+        return self._reply(work, "expired", oip.encode_error("expired", message), [(h.REASON, b"expired")])
 
     def failed(self, work: Work, error: Exception | str, code: str | None = None) -> Reply:
         """This query can't be answered."""
@@ -91,21 +103,15 @@ class Replies:
         message = str(error) if isinstance(error, InfaasError | str) else f"{type(error).__name__}: {error}"
         identity = work.request.id if work.request else None
         value = oip.encode_error(reason, message, field=getattr(error, "field", None), id=identity)
-        return self._reply(work, "failed", value, [(h.REASON, reason)])
+        return self._reply(work, "failed", value, [(h.REASON, reason.encode())])
 
-    def _reply(self, work: Work, outcome: Outcome, value: bytes, more: list[tuple[str, object]]) -> Reply:
-        asked = work.headers
-        correlation = h.correlation_id(asked)
-        out: HeaderList = [
-            (h.OUTCOME, outcome.encode()),
-            (h.QUERY_ID, work.travel.query_id.encode()),
-            *self._ours,
-            *h.headers_of(more),
-            *h.headers_of(h.echoed(asked)),
-        ]
-        if correlation:
+    def _reply(self, work: Work, outcome: Outcome, value: bytes, more: HeaderList) -> Reply:
+        asked, travel = work.headers, work.travel
+        out: HeaderList = [(h.OUTCOME, outcome.encode()), (h.QUERY_ID, travel.query_id.encode()), *self._ours, *more]
+        if echoed := h.echoed(asked):
+            out += h.headers_of(echoed)
+        if correlation := h.correlation_id(asked):
             out += h.headers_of([correlation])
-        travel = work.travel
         return Reply(
             travel.query_id,
             travel.reply,

@@ -93,17 +93,19 @@ def parse_travel(headers: HeaderMap) -> Travel:
     Raises:
         BadHeader: naming the header; without a query id it is not the router's.
     """
+    topic, partition = headers.get(REPLY_TOPIC), headers.get(REPLY_PARTITION)
+    excluded = headers.get(EXCLUDED)
     return Travel(
         query_id=_identity(headers),
         appended_ms=number(headers, APPENDED_MS, 0.0, 1e15) or 0.0,
         deadline_ms=or_infinite(number(headers, DEADLINE, 0.0, 1e15)),
         drop_after_ms=or_infinite(number(headers, DROP_AFTER, 0.0, 1e15)),
         attempt=int(number(headers, ATTEMPT, 0.0, 1e6) or 0),
-        excluded=tuple(filter(None, text(headers.get(EXCLUDED), EXCLUDED).split(","))),
+        excluded=tuple(filter(None, text(excluded, EXCLUDED).split(","))) if excluded else (),
         mark=text(headers.get(MARK), MARK),
         reply=ReplyAddress(
-            text(headers[REPLY_TOPIC], REPLY_TOPIC) if REPLY_TOPIC in headers else None,
-            int(number(headers, REPLY_PARTITION, 0.0, 2**31) or 0) if REPLY_PARTITION in headers else None,
+            None if topic is None else text(topic, REPLY_TOPIC),
+            None if partition is None else int(number(headers, REPLY_PARTITION, 0.0, 2**31) or 0),
         ),
     )
 
