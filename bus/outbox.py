@@ -4,6 +4,10 @@ Callbacks run in whoever calls `poll` or `flush`, after the client's own poll ha
 inside another. So a callback may send: where the local queue is full, `send` waits for room, and what is reported meanwhile
 is told later. What has to be tried again is put off with `later`, which counts as pending: an intake that pauses on `pending`
 so bounds it. Many threads may `send` and `learn`; all else is for one of them.
+
+The client sends what it is given at once, and what comes meanwhile in the next request. Whoever makes records one after the other,
+each in longer than a request takes, so pays for a request each, and the broker and whoever reads them do too: what is made within
+`together` is given to it in one go.
 """
 
 from __future__ import annotations
@@ -12,7 +16,8 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from heapq import heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple
@@ -77,6 +82,7 @@ class Outbox:
         self._told: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
         self._telling = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
+        self._together: list[tuple[str, _Sent, dict[str, Any]]] | None = None
         self._sequence = count()
         self._unconfirmed = Unconfirmed()
         self._next_look_s = self._observe_at_s = 0.0
@@ -111,15 +117,48 @@ class Outbox:
         sent_s = self.clock.monotonic()
         number = self._unconfirmed.begin(sent_s, stale_ms)
         report = _Sent(self, number, sent_s, on_done)
-        place = ANY_PARTITION if partition is None else partition
+        record = {
+            "value": value,
+            "key": key,
+            "headers": headers or None,
+            "partition": ANY_PARTITION if partition is None else partition,
+            "on_delivery": report,
+        }
+        if self._together is not None:
+            self._together.append((topic, report, record))
+            return
+        self._queue(topic, report, record, wait=wait)
+
+    def _queue(self, topic: str, report: _Sent, record: dict[str, Any], *, wait: bool) -> None:
         try:
-            while not self._produce(
-                topic, value=value, key=key, headers=headers or None, partition=place, on_delivery=report
-            ):
+            while not self._produce(topic, record):
                 self._wait_for_room(topic, wait=wait)
         except BaseException:
-            self._unconfirmed.withdraw(number, sent_s)
+            self._unconfirmed.withdraw(report.number, report.sent_s)
             raise
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is sent within goes out at the end of it, one after the other; what `send` would raise is told as a report.
+
+        For an outbox of one thread.
+
+        Raises:
+            ProducerFatal: the process has to start again.
+        """
+        self._together = []
+        try:
+            yield
+        finally:
+            records, self._together = self._together, None
+            for topic, report, record in records:
+                try:
+                    self._queue(topic, report, record, wait=True)
+                except ProducerFatal:
+                    raise
+                except InfaasError as error:
+                    if report.on_done is not None:
+                        self._told.append((report.on_done, Delivery(topic, record["partition"], -1, 0.0, error)))
 
     def _wait_for_room(self, topic: str, *, wait: bool) -> None:
         if not wait:
@@ -128,7 +167,7 @@ class Outbox:
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
 
-    def _produce(self, topic: str, **record: Any) -> bool:
+    def _produce(self, topic: str, record: dict[str, Any]) -> bool:
         """Queues a record; False if there is no room."""
         try:
             self._producer.produce(topic, **record)

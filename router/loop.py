@@ -49,6 +49,8 @@ from infaas.schemas.topics import QUERIES, REPLIES, RETURNS, ROUTER_GROUP
 from infaas.store.table import Table
 
 BATCH = 500
+TOGETHER = 32
+"""Queries that go out together: the first of them waits for as many choices."""
 IDLE_S = 0.005
 REPORT_EVERY_S = 0.5
 TURN_S = 0.1
@@ -120,8 +122,10 @@ class Router:
         self._pace.took(len(taken))
         for record in taken:
             self._unread.append(Envelope(record, self._default, returned=record.topic == self._returns))
-        while self._unread and self._handle(self._unread[0]):
-            self._unread.popleft()
+        waits = False
+        while self._unread and not waits:
+            with self._outbox.together():
+                waits = not self._handle_some()
         self._report_gaps()
         self._outbox.poll(0)
         if max(self._outbox.pending, self._intake.pending) > MAX_PENDING:
@@ -170,6 +174,14 @@ class Router:
         return scene
 
     # ---- one query
+
+    def _handle_some(self) -> bool:
+        """Handles a few, which go out together; False if the next has to be tried again."""
+        for _ in range(min(TOGETHER, len(self._unread))):
+            if not self._handle(self._unread[0]):
+                return False
+            self._unread.popleft()
+        return True
 
     def _handle(self, envelope: Envelope) -> bool:
         """Handles one record; False if it has to be tried again, since no broker says what has to be known."""

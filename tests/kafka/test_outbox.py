@@ -219,3 +219,36 @@ def test_what_is_unconfirmed_is_exact_while_many_threads_send(settings, topic):
     time.sleep(0.2)  # nothing is to be confirmed, so nothing is late, however long it takes
     assert outbox.delivery_ms == first
     outbox.close()
+
+
+def test_what_is_sent_together_goes_out_at_the_end_and_in_its_order(settings, outbox, topic):
+    told = []
+    with outbox.together():
+        for n in range(3 * ROOM):  # more than there is room for
+            outbox.send(topic, value=b"%d" % n, partition=0, on_done=told.append)
+        assert outbox.pending == 0, "the client has none of them yet"
+        assert outbox.unconfirmed == 3 * ROOM
+    assert outbox.flush(30) == 0
+    assert [delivery.error for delivery in told] == [None] * 3 * ROOM
+    assert values(settings, topic, 3 * ROOM) == [b"%d" % n for n in range(3 * ROOM)]
+
+
+def test_of_what_is_sent_together_one_that_cannot_be_sent_is_told_and_holds_up_no_other(settings, outbox, topic):
+    told = {}
+    with outbox.together():
+        for n, partition in enumerate((0, 4711, 0)):
+            outbox.send(topic, value=b"%d" % n, partition=partition, on_done=lambda d, n=n: told.update({n: d.error}))
+    assert outbox.flush(30) == 0
+    assert (told[0], told[2]) == (None, None)
+    assert isinstance(told[1], UnknownTopic)
+    assert values(settings, topic, 2) == [b"0", b"2"]
+    assert outbox.unconfirmed == 0
+
+
+def test_what_was_sent_together_goes_out_also_if_the_rest_fails(settings, outbox, topic):
+    with pytest.raises(ZeroDivisionError), outbox.together():
+        outbox.send(topic, value=b"first", partition=0)
+        raise ZeroDivisionError
+    outbox.send(topic, value=b"second", partition=0)
+    assert outbox.flush(30) == 0
+    assert values(settings, topic, 2) == [b"first", b"second"]
