@@ -206,10 +206,10 @@ def _active(candidates: Sequence[Ranked], scene: Scene, query: Query, salt: str)
     by_latency = query.objective.optimize == "latency"
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
-        instance = _in_time(one, scene, query, query.budget_ms, salt)
-        if instance is None:
+        found = _in_time(one, scene, query, query.budget_ms, salt)
+        if found is None:
             continue
-        predicted = instance.done_in_ms(one, query, scene.overhead_ms)
+        instance, predicted = found
         dispatch = Dispatch(one.variant, instance, predicted, _WHY[query.objective.optimize])
         healthy = instance.condition == "active"
         if healthy and not by_latency:
@@ -224,10 +224,15 @@ def _active(candidates: Sequence[Ranked], scene: Scene, query: Query, salt: str)
 _WHY = {optimize: f"active, best by {optimize}" for optimize in OPTIMIZE_VALUES}
 
 
-def _in_time(one: Ranked, scene: Scene, query: Query, budget_ms: float, salt: str) -> RunningAt | None:
-    """Of the instances that are done in time the one with the least expected work."""
+def _in_time(one: Ranked, scene: Scene, query: Query, budget_ms: float, salt: str) -> tuple[RunningAt, float] | None:
+    """Of the instances that are done in time the one with the least expected work, and in how many ms it is done."""
     there = scene.running.get(one.variant, ())
-    return least_work([i for i in there if i.done_in_ms(one, query, scene.overhead_ms) <= budget_ms], salt)
+    done = [(i, i.done_in_ms(one, query, scene.overhead_ms)) for i in there]
+    within = [(i, predicted) for i, predicted in done if predicted <= budget_ms]
+    if not within:
+        return None
+    chosen = least_work([i for i, _ in within], salt)
+    return next(pair for pair in within if pair[0] is chosen)
 
 
 def _inactive(candidates: Sequence[Ranked], scene: Scene, budget_ms: float) -> Dispatch | None:
@@ -278,10 +283,8 @@ def _nearest_served(rest: Sequence[Ranked], scene: Scene, query: Query, salt: st
     objective = query.objective
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in rest:
-        instance = _in_time(one, scene, query, query.late_budget_ms, salt)
-        predicted = (
-            instance.done_in_ms(one, query, scene.overhead_ms) if instance is not None else _soonest(one, scene, query)
-        )
+        found = _in_time(one, scene, query, query.late_budget_ms, salt)
+        instance, predicted = found or (None, _soonest(one, scene, query))
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
         short = max(0.0, objective.min_accuracy - one.accuracy)
