@@ -7,7 +7,7 @@ from typing import Any, assert_never
 
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.judgement import Ended, Judgement
-from infaas.router.policy import Dispatch, Ranked, Reject, least_work
+from infaas.router.policy import Dispatch, Ranked, Reject
 from infaas.schemas.decisions import DecisionRecord
 from infaas.schemas.errors import InfaasError
 
@@ -69,7 +69,8 @@ def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
 
 def _candidate(one: Ranked, judgement: Judgement) -> dict[str, Any]:
     scene, query = judgement.scene, judgement.query
-    best = least_work(scene.running.get(one.variant, ()), "")
+    lineup = scene.running.get(one.variant)
+    best = lineup.least(query.now_ms if query is not None else 0.0, "") if lineup else None
     state = scene.not_yet.get(one.variant)
     out: dict[str, Any] = {
         "variant": one.variant,

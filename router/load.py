@@ -21,7 +21,8 @@ from typing import NamedTuple
 from infaas.router.drain import TRUST_MS, Drain
 from infaas.router.hops import Hops
 from infaas.router.live import Live
-from infaas.router.policy import NotYet, RunningAt, Scene
+from infaas.router.policy import NotYet, Scene
+from infaas.router.running import RunningAt
 from infaas.router.scenes import Scenes
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
@@ -124,6 +125,7 @@ class Load:
             for position in one.positions:
                 loads[position.partition].report(position, at_ms)
             self._drain_since(live, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
+            live.moved()
 
     def _live(self, view: View, fact: Instance, now_ms: float) -> Live:
         key = (fact.worker, fact.variant, fact.instance)
@@ -133,7 +135,6 @@ class Load:
             query_ms = profile.latency_ms(1) if profile is not None else 1.0
             seen = RunningAt(fact.worker, fact.instance, "active", 0.0, query_ms, 1.0, ())
             live = self._lives[key] = Live(fact.boot_id, seen, Drain(0.0, now_ms, now_ms + TRUST_MS))
-            seen.deadlines = live.drain.deadlines
         return live
 
     def _drain_since(self, live: Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
@@ -156,7 +157,7 @@ class Load:
         live = None if to is None else self._lives.get((to.worker, variant, to.instance))
         if live is not None and live.seen is to:
             live.drain.add(now_ms, to.query_ms, deadline_ms)
-            to.backlog += 1
+            live.moved()
 
     def sent(
         self,
@@ -181,6 +182,7 @@ class Load:
         live = None if to is None else self._lives.get((to.worker, variant, to.instance))
         if live is not None and live.seen is to:
             live.drain.withdraw(deadline_ms)
+            live.moved()
 
     def returned(self, variants: Iterable[str], at_ms: float) -> None:
         """Work of these variants came back, since nothing ran it: what was sent there before does not wait there."""
@@ -239,7 +241,6 @@ class Load:
                 live.seen.partitions = partitions
                 counted = sum(loads[p].backlog for p in partitions)
                 live.drain = Drain(float(counted), now_ms, now_ms + TRUST_MS)
-                live.seen.deadlines = live.drain.deadlines
             out.append(live)
         return out
 
