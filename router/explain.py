@@ -8,7 +8,8 @@ from typing import Any, assert_never
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.judgement import Ended, Judgement
 from infaas.router.policy import Dispatch, Ranked, Reject
-from infaas.schemas.decisions import DecisionRecord
+from infaas.router.ration import MOST_A_SECOND, Unrecorded
+from infaas.schemas.decisions import UNRECORDED, DecisionRecord
 from infaas.schemas.errors import InfaasError
 
 
@@ -49,6 +50,24 @@ def explain_unread(envelope: Envelope, error: InfaasError, *, view_offset: int, 
         decision="Fail" if envelope.returned else "Reject",
         reason=str(error),
         inputs={"found": error.code},
+        view_offset=view_offset,
+        at_ms=int(now_ms),
+    )
+
+
+def explain_unrecorded(unrecorded: Unrecorded, *, view_offset: int, now_ms: float) -> DecisionRecord:
+    """The one record of many refusals, so that their askers learn why there is none of theirs."""
+    codes = ", ".join(f"{number} {code}" for code, number in sorted(unrecorded.by_code.items()))
+    return DecisionRecord(
+        by="router",
+        about=UNRECORDED,
+        decision=UNRECORDED,
+        reason=f"{sum(unrecorded.by_code.values())} refusals left no record, as a router keeps {MOST_A_SECOND} a second: {codes}",
+        inputs={
+            "by_code": dict(unrecorded.by_code),
+            "begun_ms": unrecorded.begun_ms,
+            "ended_ms": unrecorded.ended_ms,
+        },
         view_offset=view_offset,
         at_ms=int(now_ms),
     )
