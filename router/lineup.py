@@ -83,7 +83,8 @@ class Lineup:
     def soonest(self, one: Ranked, query: Query, overhead_ms: float) -> float:
         """In how many ms the query would be answered at the earliest."""
         self._advance(query.now_ms)
-        return min(self._soonest(half, one, query, overhead_ms) for half in (self._active, self._others))
+        halves = [half for half in (self._active, self._others) if len(half)]
+        return min([self._soonest(half, one, query, overhead_ms) for half in halves])
 
     def put(self, live: Live) -> None:
         """One of them has another load than before."""

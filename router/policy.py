@@ -237,6 +237,8 @@ def _nearest_served(rest: Sequence[Ranked], scene: Scene, query: Query, salt: st
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in rest:
         found = _in_time(one, scene, query, query.late_budget_ms, salt)
+        if found is None and one.variant in scene.running:
+            continue
         instance, predicted = found or (None, _soonest(one, scene, query))
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
