@@ -14,6 +14,8 @@ from infaas.bench.chaos.run import chaos
 from infaas.bench.hostile import hostile
 from infaas.bench.latency import latency
 from infaas.bench.path import path
+from infaas.bench.router import router
+from infaas.bench.router_loop import TURNS
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
 
@@ -30,6 +32,11 @@ def main() -> int:
     room.add_argument("--seconds", type=float, default=SECONDS, help="of virtual time, each case")
     room.add_argument("--seed", type=int, default=0)
     room.set_defaults(run=lambda given: admission(seconds=given.seconds, seed=given.seed))
+    alone = commands.add_parser(
+        "router", help="the router alone: choices at scale, its loop beside a bare one, fairness"
+    )
+    alone.add_argument("--turns", type=int, default=TURNS, help="of each loop")
+    alone.set_defaults(run=lambda given: router(turns=given.turns))
     attack = commands.add_parser("hostile", help="hostile records between good ones")
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")

@@ -17,7 +17,10 @@ import numpy as np
 from infaas.bus.progress import Progress
 from infaas.policy.capacity import usable_rate
 from infaas.router.drain import Drain
-from infaas.router.policy import Dispatch, Plan, Query, RunningAt, Scene, select
+from infaas.router.lineup import Lineup
+from infaas.router.live import Live
+from infaas.router.policy import Dispatch, Plan, Query, Scene, select
+from infaas.router.running import RunningAt
 from infaas.schemas.headers import Objective, Travel
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.servable import Servable
@@ -128,8 +131,8 @@ class _World:
         self._random = np.random.default_rng(seed)
         self._held, self._part = Held(profile), Partition("work", 0, Progress(0), Start(0), 0)
         self._instance = RunningAt("w", 0, "active", 0.0, median, 1.0, (0,))
-        self._scene = Scene({"only": [self._instance]})
-        self._drain = Drain(0.0, 0.0, math.inf)
+        self._live = Live("", self._instance, Drain(0.0, 0.0, math.inf))
+        self._scene = Scene({"only": Lineup([self._live])})
         self._events: list[tuple[float, int, Event, int]] = []
         self._numbers = count()
         self._asked: dict[int, _Asked] = {}
@@ -167,9 +170,6 @@ class _World:
         self._at(now + self._gap(stream), "query", stream)
         found, latency = self._found[stream], self._streams[stream].latency_ms
         found.asked += 1
-        self._instance.backlog = self._drain.left(now, self._instance.query_ms)
-        self._drain.trim(self._instance.backlog)
-        self._instance.deadlines = self._drain.deadlines
         query = Query(self._objectives[stream], latency, late_budget_ms=latency, now_ms=now)
         decision = select(self._plan, self._scene, query, str(found.asked))
         if not isinstance(decision, Dispatch):
@@ -177,7 +177,8 @@ class _World:
             return
         number = next(self._numbers)
         self._asked[number] = _Asked(stream, now, decision.predicted_ms)
-        self._drain.add(now, self._instance.query_ms, now + latency)
+        self._live.drain.add(now, self._instance.query_ms, now + latency)
+        self._live.moved()
         self._on_the_way.append(now)
         self._at(now + HOP_MS, "arrive", number)
 
@@ -219,9 +220,10 @@ class _World:
 
     def _report(self, now: float) -> None:
         self._at(now + REPORT_MS, "report", 0)
-        deadlines = self._drain.deadlines
-        self._drain = Drain.since(now, self._waiting, self._on_the_way, 0, self._instance.query_ms)
-        self._drain.deadlines = deadlines
+        drain = Drain.since(now, self._waiting, self._on_the_way, 0, self._instance.query_ms)
+        drain.deadlines = self._live.drain.deadlines
+        self._live.drain = drain
+        self._live.moved()
 
 
 def _profile(median: float, tail: float) -> Profile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -18,15 +19,16 @@ from infaas.cli.listing import Column, Listing
 from infaas.cli.topic_log import place_of, read_log, read_record
 from infaas.router.reconstruct import reconstruct
 from infaas.schemas import decisions, reports
-from infaas.schemas.decisions import DecisionRecord
+from infaas.schemas.decisions import UNRECORDED, DecisionRecord
 from infaas.schemas.errors import BadInput
 from infaas.schemas.reports import AnyReport
 from infaas.schemas.topics import DECISIONS, METADATA, TELEMETRY
 
 FIGURES = ("accuracy", "cost_per_1000", "p99_ms", "predicted_ms", "backlog", "ready_in_ms", "waiting")
 REPORTS_MS = 5_000.0  # a worker reports every 0.5 s
+DECIDED_MS = 1_000.0  # a query waits no longer for a router, as a rule
 COMPACTED_MS = float(METADATA.config["min.compaction.lag.ms"])
-ALSO = "refusals, a sample of dispatches and queries sent with infaas-explain: true leave one"
+ALSO = "refusals (so many a second), a sample of dispatches and queries sent with infaas-explain: true leave one"
 
 
 @told
@@ -43,7 +45,7 @@ def explain(
     """
     place = place_of(query_id)
     settings = find_cell()
-    records, oldest_ms = _decisions(settings, query_id)
+    records, unrecorded, oldest_ms = _decisions(settings, query_id)
     for record in records:
         _tell(record, f"recorded then, on the metadata up to offset {record.view_offset}", json=json)
     if not records:
@@ -53,16 +55,21 @@ def explain(
             progress("the query itself is not in its topic (any more)")
             raise typer.Exit(1)
         _say_what_came(query)
+        _say_left_out(unrecorded, query.timestamp_ms)
         _reconstruct(settings, query, json=json)
 
 
-def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecord], float | None]:
-    """What was decided about a query, oldest first, and how far back the topic reaches (epoch ms; None = it is empty)."""
+def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecord], list[DecisionRecord], float | None]:
+    """What was decided about a query, and what was not kept of any, oldest first, and how far back the topic reaches.
+
+    The last is in epoch ms; None = the topic is empty.
+    """
     found: list[DecisionRecord] = []
+    unrecorded: list[DecisionRecord] = []
     oldest_ms: float | None = None
     for record in read_log(settings, settings.names.of(DECISIONS)):
         oldest_ms = record.timestamp_ms if oldest_ms is None else oldest_ms
-        if query_id.encode() not in record.value:
+        if query_id.encode() not in record.value and UNRECORDED.encode() not in record.value:
             continue
         try:
             decision = decisions.decode(record.value)
@@ -71,7 +78,9 @@ def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecor
             continue
         if decision.about == query_id:
             found.append(decision)
-    return found, oldest_ms
+        elif decision.decision == UNRECORDED:
+            unrecorded.append(decision)
+    return found, unrecorded, oldest_ms
 
 
 def _reconstruct(settings: BusSettings, query: Record, *, json: bool) -> None:
@@ -157,6 +166,13 @@ def _figure(value: object) -> str:
 def _say_why_not(settings: BusSettings, query_id: str, oldest_ms: float | None) -> None:
     reach = "holds nothing" if oldest_ms is None else f"reaches back to {_time(oldest_ms)} UTC"
     complain(f"unrecorded: no decision record of {query_id}: {ALSO}, and {settings.names.of(DECISIONS)} {reach}")
+
+
+def _say_left_out(unrecorded: list[DecisionRecord], came_ms: float) -> None:
+    """Whether a router refused more just then than it keeps records of."""
+    for one in unrecorded:
+        if came_ms <= one.inputs.get("ended_ms", 0.0) and one.inputs.get("begun_ms", math.inf) <= came_ms + DECIDED_MS:
+            complain(f"not kept: {one.reason}")
 
 
 def _say_what_came(query: Record) -> None:

@@ -15,7 +15,8 @@ from infaas.bus.record import Record
 from infaas.router.incoming import Incoming
 from infaas.router.load import Load
 from infaas.router.open_views import OpenViews
-from infaas.router.policy import Dispatch, RunningAt
+from infaas.router.policy import Dispatch
+from infaas.router.running import RunningAt
 from infaas.schemas.errors import InfaasError, ProducerFatal, UnknownTopic
 from infaas.schemas.headers import HeaderList, travel_headers, travelling
 from infaas.schemas.topics import TopicNames

@@ -44,9 +44,16 @@ class Drain:
 
     def left(self, now_ms: float, query_ms: float) -> float:
         """Queries expected to wait now; falls with time, never below none."""
-        worked_until = min(now_ms, self._until_ms)
-        done = max(0.0, worked_until - self._at_ms) / query_ms
-        return max(0.0, self._work - done)
+        worked_ms = (min(self._until_ms, now_ms)) - self._at_ms
+        if worked_ms <= 0.0:
+            return self._work
+        left = self._work - worked_ms / query_ms
+        return max(0.0, left)
+
+    def ends(self, query_ms: float, since_ms: float) -> tuple[float, float]:
+        """When all that waits is worked off, and from when on nothing is taken to be worked off; ms, counted from `since_ms`."""
+        at = self._at_ms - since_ms
+        return at + self._work * query_ms, max(at, self._until_ms - since_ms)
 
     def add(self, now_ms: float, query_ms: float, deadline_ms: float) -> None:
         """One more is sent there."""

@@ -7,8 +7,9 @@ from typing import Any, assert_never
 
 from infaas.router.incoming import Envelope, Incoming
 from infaas.router.judgement import Ended, Judgement
-from infaas.router.policy import Dispatch, Ranked, Reject, least_work
-from infaas.schemas.decisions import DecisionRecord
+from infaas.router.policy import Dispatch, Ranked, Reject
+from infaas.router.ration import MOST_A_SECOND, Unrecorded
+from infaas.schemas.decisions import UNRECORDED, DecisionRecord
 from infaas.schemas.errors import InfaasError
 
 
@@ -54,6 +55,24 @@ def explain_unread(envelope: Envelope, error: InfaasError, *, view_offset: int, 
     )
 
 
+def explain_unrecorded(unrecorded: Unrecorded, *, view_offset: int, now_ms: float) -> DecisionRecord:
+    """The one record of many refusals, so that their askers learn why there is none of theirs."""
+    codes = ", ".join(f"{number} {code}" for code, number in sorted(unrecorded.by_code.items()))
+    return DecisionRecord(
+        by="router",
+        about=UNRECORDED,
+        decision=UNRECORDED,
+        reason=f"{sum(unrecorded.by_code.values())} refusals left no record, as a router keeps {MOST_A_SECOND} a second: {codes}",
+        inputs={
+            "by_code": dict(unrecorded.by_code),
+            "begun_ms": unrecorded.begun_ms,
+            "ended_ms": unrecorded.ended_ms,
+        },
+        view_offset=view_offset,
+        at_ms=int(now_ms),
+    )
+
+
 def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
     """Its name, what came of it (a variant, or the code of a refusal), and why."""
     match decision:
@@ -69,7 +88,8 @@ def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
 
 def _candidate(one: Ranked, judgement: Judgement) -> dict[str, Any]:
     scene, query = judgement.scene, judgement.query
-    best = least_work(scene.running.get(one.variant, ()), "")
+    lineup = scene.running.get(one.variant)
+    best = lineup.least(query.now_ms if query is not None else 0.0, "") if lineup else None
     state = scene.not_yet.get(one.variant)
     out: dict[str, Any] = {
         "variant": one.variant,

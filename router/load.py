@@ -14,14 +14,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from infaas.router.drain import TRUST_MS, Drain
 from infaas.router.hops import Hops
-from infaas.router.places import Places
-from infaas.router.policy import NotYet, RunningAt, Scene
+from infaas.router.live import Live
+from infaas.router.policy import NotYet, Scene
+from infaas.router.running import RunningAt
+from infaas.router.scenes import Scenes
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
 from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
@@ -93,22 +95,6 @@ Key = tuple[str, str, int]
 """Worker, variant, number of the instance."""
 
 
-@dataclass(slots=True)
-class _Live:
-    """One instance in one life of it, and what is known of its load."""
-
-    boot_id: str
-    seen: RunningAt
-    drain: Drain
-
-    def refresh(self, now_ms: float) -> None:
-        """Brings what is seen of it up to now."""
-        seen, drain = self.seen, self.drain
-        seen.backlog = drain.left(now_ms, seen.query_ms)
-        if drain.deadlines:
-            drain.trim(seen.backlog)
-
-
 class Load:
     """Everything this router knows of load; forgets what is no longer in the view."""
 
@@ -116,7 +102,7 @@ class Load:
         self._partitions: defaultdict[str, defaultdict[int, PartitionLoad]] = defaultdict(
             lambda: defaultdict(PartitionLoad)
         )
-        self._lives: dict[Key, _Live] = {}
+        self._lives: dict[Key, Live] = {}
         self._wanted_at: dict[str, float] = {}
         self._starts = Starts()
         self._scenes = Scenes(self)
@@ -139,19 +125,19 @@ class Load:
             for position in one.positions:
                 loads[position.partition].report(position, at_ms)
             self._drain_since(live, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
+            live.moved()
 
-    def _live(self, view: View, fact: Instance, now_ms: float) -> _Live:
+    def _live(self, view: View, fact: Instance, now_ms: float) -> Live:
         key = (fact.worker, fact.variant, fact.instance)
         live = self._lives.get(key)
         if live is None or live.boot_id != fact.boot_id:
             profile = view.variants[fact.variant].profile if fact.variant in view.variants else None
             query_ms = profile.latency_ms(1) if profile is not None else 1.0
             seen = RunningAt(fact.worker, fact.instance, "active", 0.0, query_ms, 1.0, ())
-            live = self._lives[key] = _Live(fact.boot_id, seen, Drain(0.0, now_ms, now_ms + TRUST_MS))
-            seen.deadlines = live.drain.deadlines
+            live = self._lives[key] = Live(fact.boot_id, seen, Drain(0.0, now_ms, now_ms + TRUST_MS))
         return live
 
-    def _drain_since(self, live: _Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
+    def _drain_since(self, live: Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
         waiting = sum(max(0, one.end - one.completed) for one in loads)
         sent = [send.at_ms for one in loads for send in one.sent]
         drain = Drain.since(at_ms, waiting, sent, sum(one.unconfirmed for one in loads), live.seen.query_ms)
@@ -171,7 +157,7 @@ class Load:
         live = None if to is None else self._lives.get((to.worker, variant, to.instance))
         if live is not None and live.seen is to:
             live.drain.add(now_ms, to.query_ms, deadline_ms)
-            to.backlog += 1
+            live.moved()
 
     def sent(
         self,
@@ -196,6 +182,7 @@ class Load:
         live = None if to is None else self._lives.get((to.worker, variant, to.instance))
         if live is not None and live.seen is to:
             live.drain.withdraw(deadline_ms)
+            live.moved()
 
     def returned(self, variants: Iterable[str], at_ms: float) -> None:
         """Work of these variants came back, since nothing ran it: what was sent there before does not wait there."""
@@ -243,7 +230,7 @@ class Load:
         self._starts.forget(view.variants)
         self._scenes.clear()
 
-    def running(self, view: View, variant: str, now_ms: float) -> list[_Live]:
+    def running(self, view: View, variant: str, now_ms: float) -> list[Live]:
         """Its instances that run and own partitions."""
         out = []
         for fact, state, partitions in owned_by(view, variant):
@@ -254,7 +241,6 @@ class Load:
                 live.seen.partitions = partitions
                 counted = sum(loads[p].backlog for p in partitions)
                 live.drain = Drain(float(counted), now_ms, now_ms + TRUST_MS)
-                live.seen.deadlines = live.drain.deadlines
             out.append(live)
         return out
 
@@ -272,77 +258,6 @@ class Load:
         counts_from = -math.inf if starting else now_ms - ORPHAN_MS
         waiting = sum(load.waiting(now_ms, counts_from) for load in self._partitions.get(variant, {}).values())
         return NotYet(left, waiting, starting=bool(starting), placeable=placeable)
-
-
-class Scenes:
-    """Scenes of the view as it is now: made once a view, then changed in place."""
-
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._view: View | None = None
-        self._made: dict[tuple[str, ...], tuple[Scene, list[_Live], _NotYets]] = {}
-        self._places = Places(())
-
-    def clear(self) -> None:
-        """Forgets them."""
-        self._made.clear()
-
-    def at(self, view: View, variants: tuple[str, ...], now_ms: float) -> Scene:
-        """The scene of these variants at this moment."""
-        if view is not self._view:
-            self._view, self._places = view, Places(view.live_workers.values())
-            self._made.clear()
-        made = self._made.get(variants)
-        if made is None:
-            made = self._made[variants] = self._make(view, variants, now_ms)
-        scene, lives, not_yet = made
-        for live in lives:
-            live.refresh(now_ms)
-        not_yet.at(now_ms)
-        scene.overhead_ms = self._load.hops.overhead_ms
-        return scene
-
-    def _make(self, view: View, variants: tuple[str, ...], now_ms: float) -> tuple[Scene, list[_Live], _NotYets]:
-        running: dict[str, list[RunningAt]] = {}
-        lives: list[_Live] = []
-        for name in variants:
-            found = self._load.running(view, name, now_ms)
-            if found:
-                running[name] = [live.seen for live in found]
-                lives += found
-        not_yet = _NotYets(self._load, view, tuple(name for name in variants if name not in running), self._places)
-        return Scene(running, not_yet), lives, not_yet
-
-
-class _NotYets(Mapping[str, NotYet]):
-    """What does not run, each worked out when it is asked for, once a moment."""
-
-    def __init__(self, load: Load, view: View, names: tuple[str, ...], places: Places) -> None:
-        self._load, self._view, self._names, self._places = load, view, names, places
-        self._now_ms = 0.0
-        self._found: dict[str, NotYet] = {}
-
-    def at(self, now_ms: float) -> None:
-        """From now on it is this moment."""
-        self._now_ms = now_ms
-        if self._found:
-            self._found = {}
-
-    def __getitem__(self, name: str) -> NotYet:
-        found = self._found.get(name)
-        if found is None:
-            if name not in self._names:
-                raise KeyError(name)
-            placeable = self._places.hold(self._view.variants[name])
-            found = self._load.not_yet(self._view, name, self._now_ms, placeable=placeable)
-            self._found[name] = found
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 def owned_by(view: View, variant: str) -> list[tuple[Instance, ServingState, tuple[int, ...]]]:

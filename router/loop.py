@@ -301,6 +301,7 @@ class Router:
         if now_s < self._next_report_s:
             return
         self._next_report_s = now_s + REPORT_EVERY_S
+        self._journal.step()
         self._sequence += 1
         view = self._table.view()
         report = RouterReport(

@@ -15,42 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from zlib import crc32
 
 from infaas.policy.capacity import capacity
-from infaas.policy.fits import OVERHEAD_MS, ahead, done_in_ms
+from infaas.policy.fits import OVERHEAD_MS, done_in_ms
 from infaas.policy.price import query_cost
+from infaas.router.lineup import Lineup
+from infaas.router.running import RunningAt
 from infaas.schemas.headers import OPTIMIZE_VALUES, Objective
-from infaas.schemas.metadata import ServingState
 from infaas.schemas.servable import Servable
-
-
-@dataclass(slots=True)
-class RunningAt:
-    """An instance that runs and owns partitions, as the router sees it; kept, and changed in place by reports and own sends."""
-
-    worker: str
-    instance: int
-    condition: ServingState
-    backlog: float
-    """Queries before a new one, at the moment of the scene."""
-    query_ms: float
-    """Observed time a query."""
-    slowdown: float
-    """Observed batch latency over the profile's."""
-    partitions: tuple[int, ...]
-    deadlines: Sequence[float] = ()
-    """Of those of them that this router has sent, ascending."""
-
-    @property
-    def expected_work_ms(self) -> float:
-        """(backlog + 1) x the observed time a query."""
-        return (self.backlog + 1) * self.query_ms
-
-    def done_in_ms(self, one: Ranked, query: Query, overhead_ms: float) -> float:
-        """When the query would be answered here."""
-        before = ahead(self.backlog, self.deadlines, query.now_ms + query.budget_ms, one.at_once)
-        return done_in_ms(before * self.query_ms, one.own_ms * self.slowdown, overhead_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +40,7 @@ class NotYet:
 class Scene:
     """What runs, and what could."""
 
-    running: Mapping[str, Sequence[RunningAt]] = field(default_factory=dict)
+    running: Mapping[str, Lineup] = field(default_factory=dict)
     not_yet: Mapping[str, NotYet] = field(default_factory=dict)
     overhead_ms: float = OVERHEAD_MS
     """Of the hops to an instance and back, as observed."""
@@ -206,10 +178,10 @@ def _active(candidates: Sequence[Ranked], scene: Scene, query: Query, salt: str)
     by_latency = query.objective.optimize == "latency"
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in candidates:
-        instance = _in_time(one, scene, query, query.budget_ms, salt)
-        if instance is None:
+        found = _in_time(one, scene, query, query.budget_ms, salt)
+        if found is None:
             continue
-        predicted = instance.done_in_ms(one, query, scene.overhead_ms)
+        instance, predicted = found
         dispatch = Dispatch(one.variant, instance, predicted, _WHY[query.objective.optimize])
         healthy = instance.condition == "active"
         if healthy and not by_latency:
@@ -224,15 +196,15 @@ def _active(candidates: Sequence[Ranked], scene: Scene, query: Query, salt: str)
 _WHY = {optimize: f"active, best by {optimize}" for optimize in OPTIMIZE_VALUES}
 
 
-def _in_time(one: Ranked, scene: Scene, query: Query, budget_ms: float, salt: str) -> RunningAt | None:
-    """Of the instances that are done in time the one with the least expected work."""
-    there = scene.running.get(one.variant, ())
-    return least_work([i for i in there if i.done_in_ms(one, query, scene.overhead_ms) <= budget_ms], salt)
+def _in_time(one: Ranked, scene: Scene, query: Query, budget_ms: float, salt: str) -> tuple[RunningAt, float] | None:
+    """Of the instances that are done in time the one with the least expected work, and in how many ms it is done."""
+    lineup = scene.running.get(one.variant)
+    return None if lineup is None else lineup.take(one, query, scene.overhead_ms, budget_ms, salt)
 
 
 def _inactive(candidates: Sequence[Ranked], scene: Scene, budget_ms: float) -> Dispatch | None:
     best: tuple[tuple[object, ...], Dispatch] | None = None
-    for one in candidates:
+    for one in candidates if scene.not_yet else ():
         state = scene.not_yet.get(one.variant)
         if state is None or not state.placeable:
             continue
@@ -247,20 +219,6 @@ def _inactive(candidates: Sequence[Ranked], scene: Scene, budget_ms: float) -> D
 
 def _ready(one: Ranked, state: NotYet, overhead_ms: float) -> float:
     return state.ready_in_ms + done_in_ms(state.waiting * one.each_ms, one.own_ms, overhead_ms)
-
-
-def least_work(instances: Sequence[RunningAt], salt: str) -> RunningAt | None:
-    """The instance with the least expected work; active ones first, of equals the quicker one, ties by a hash."""
-    if len(instances) <= 1:
-        return instances[0] if instances else None
-    ranks = [(i.condition != "active", i.expected_work_ms, i.slowdown) for i in instances]
-    least = min(ranks)
-    equal = [i for i, rank in zip(instances, ranks, strict=True) if rank == least]
-    return equal[0] if len(equal) == 1 else min(equal, key=lambda i: (_tie(i, salt), i.worker, i.instance))
-
-
-def _tie(instance: RunningAt, salt: str) -> int:
-    return crc32(f"{salt}/{instance.worker}/{instance.instance}".encode())
 
 
 def _binding(candidates: Sequence[Ranked], rest: Sequence[Ranked], query: Query) -> str:
@@ -278,10 +236,10 @@ def _nearest_served(rest: Sequence[Ranked], scene: Scene, query: Query, salt: st
     objective = query.objective
     best: tuple[tuple[object, ...], Dispatch] | None = None
     for one in rest:
-        instance = _in_time(one, scene, query, query.late_budget_ms, salt)
-        predicted = (
-            instance.done_in_ms(one, query, scene.overhead_ms) if instance is not None else _soonest(one, scene, query)
-        )
+        found = _in_time(one, scene, query, query.late_budget_ms, salt)
+        if found is None and one.variant in scene.running:
+            continue
+        instance, predicted = found or (None, _soonest(one, scene, query))
         if math.isinf(predicted) or predicted > query.late_budget_ms:
             continue
         short = max(0.0, objective.min_accuracy - one.accuracy)
@@ -311,7 +269,8 @@ def _reject(candidates: Sequence[Ranked], rest: Sequence[Ranked], scene: Scene, 
     soonest = min((_soonest(c, scene, query), c.variant) for c in candidates)
     if math.isinf(soonest[0]):
         return Reject("no_room", "no machine can hold a variant that meets the objective")
-    starting = [state for c in candidates if (state := scene.not_yet.get(c.variant)) is not None and state.starting]
+    states = [scene.not_yet[c.variant] for c in candidates if c.variant in scene.not_yet]
+    starting = [state for state in states if state.starting]
     return Reject(
         code,
         f"no variant answers within the {query.budget_ms:.1f} ms left",
@@ -321,8 +280,8 @@ def _reject(candidates: Sequence[Ranked], rest: Sequence[Ranked], scene: Scene, 
 
 
 def _soonest(one: Ranked, scene: Scene, query: Query) -> float:
-    running = scene.running.get(one.variant, ())
-    if running:
-        return min(i.done_in_ms(one, query, scene.overhead_ms) for i in running)
+    lineup = scene.running.get(one.variant)
+    if lineup:
+        return lineup.soonest(one, query, scene.overhead_ms)
     state = scene.not_yet.get(one.variant)
     return _ready(one, state, scene.overhead_ms) if state is not None and state.placeable else math.inf

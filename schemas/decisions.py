@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from infaas.schemas.metadata import from_validation
 
+UNRECORDED = "Unrecorded"
+"""The decision of a record that stands for refusals of which none was kept: how many, by code, from when to when."""
+
 
 class DecisionRecord(BaseModel):
     """One decision on the `decisions` topic, under the key of what it is for (a query id, an application, a worker)."""

@@ -15,6 +15,7 @@ from topic_reader import TopicReader
 from infaas.bus.admin import Admin
 from infaas.bus.settings import BusSettings
 from infaas.router.loop import Router
+from infaas.router.ration import MOST_A_SECOND
 from infaas.router.settings import RouterSettings
 from infaas.schemas import decisions
 from infaas.schemas.errors import BadHeader
@@ -376,3 +377,26 @@ def test_a_refusal_is_tried_for_as_long_as_its_query_is_wanted_and_no_longer(cel
         "rejected": later, "lenient": until_ms["lenient"], "expired": later - 1_200_000, "offline": math.inf,
         "unreadable": math.inf, "returned": later,
     }  # fmt: skip
+
+
+def test_of_very_many_refusals_some_leave_a_record_each_and_the_rest_one_that_says_how_many(cell):
+    placeable(cell)
+    decided = reader(cell, cell.settings.names.of(DECISIONS))
+    router(cell, sample=0.0)
+    refused = 4 * MOST_A_SECOND
+    for n in range(refused):
+        cell.send(f"q{n}", application="numbers", min_accuracy=0.99)
+    cell.send("asked", application="numbers", min_accuracy=0.99, explain="true")
+    for n in range(refused):
+        cell.answer(f"q{n}")
+    asked = cell.answer("asked").header_map["infaas-query-id"]
+
+    def told():
+        return [decisions.decode(record.value) for record in decided.records]
+
+    def left_out():
+        return sum(sum(one.inputs["by_code"].values()) for one in told() if one.decision == decisions.UNRECORDED)
+
+    cell.until(lambda: left_out() + sum(one.decision == "Reject" for one in told()) >= refused + 1, "all of them")
+    assert left_out() > 0, "so many do not come over several seconds"
+    assert asked.decode() in {one.about for one in told()}, "who asks for a record has one"

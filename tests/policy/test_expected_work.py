@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from infaas.router.load import FORGET_ABOVE, ORPHAN_MS, Load, PartitionLoad
-from infaas.router.policy import RunningAt
+from infaas.router.running import RunningAt
 from infaas.router.starts import FORGET_MS, USUAL_MS, USUAL_TIMES, Starts
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.metadata import (
@@ -85,7 +85,7 @@ def backlog(*positions, boot_id="b1", query_ms=2.0):
 
 
 def at(load, picture=RUNNING):
-    (found,) = load.scene(picture, (NAME,), 0.0).running[NAME]
+    (found,) = load.scene(picture, (NAME,), 0.0).running[NAME].at(0.0)
     return found
 
 

@@ -4,62 +4,23 @@ import math
 from dataclasses import replace
 
 import pytest
+from candidates import candidate, catalogue, profile, variant
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from infaas.policy.capacity import capacity
 from infaas.policy.fits import OVERHEAD_MS
 from infaas.policy.price import query_cost
-from infaas.router.candidates import Catalogue
-from infaas.router.policy import Dispatch, NotYet, Plan, Query, Ranked, Reject, RunningAt, Scene, least_work, select
-from infaas.schemas.contract import Contract, TensorSpec
+from infaas.router.lineup import Lineup
+from infaas.router.policy import Dispatch, NotYet, Plan, Query, Ranked, Reject, Scene, select
+from infaas.router.running import RunningAt
 from infaas.schemas.headers import Objective
-from infaas.schemas.metadata import Architecture, Recipe, Variant
-from infaas.schemas.profile import BatchPoint, Profile, fit_line
 from infaas.schemas.servable import Servable
 
 settings.register_profile("policy", deadline=None, max_examples=100)
 settings.load_profile("policy")
 
-SPEC = TensorSpec(name="x", datatype="FP32", shape=(-1, 4))
-CONTRACT = Contract(inputs=(SPEC,), outputs=(SPEC,), validation_digest="sha256:0")
 NAMES = [f"a{i}.v1.onnxruntime-cpu1-fp32" for i in range(5)]
-
-
-def profile(p50=1.0, p99=2.0, batch8=4.0, *, accuracy=0.9, load_ms=100.0):
-    points = (
-        BatchPoint(batch=1, p50_ms=p50, p99_ms=p99),
-        BatchPoint(batch=8, p50_ms=p50 * batch8, p99_ms=p99 * batch8),
-    )
-    slope, intercept = fit_line(points)
-    return Profile(
-        load_ms=load_ms, peak_memory_bytes=1, accuracy=accuracy, points=points, slope=slope, intercept=intercept
-    )
-
-
-def variant(name, found, cost=0.1, state="ready"):
-    recipe = Recipe(
-        source_digest="s", generator="onnx", engine="onnxruntime", platform="cpu", cores=1, precision="fp32"
-    )
-    return Variant(
-        variant=name, architecture=name.split(".")[0], application="app", recipe=recipe, state=state, contract=CONTRACT,
-        validation_digest="sha256:0", profile=found, cost_per_hour=cost,
-    )  # fmt: skip
-
-
-def catalogue(variants):
-    architectures = [
-        Architecture(
-            architecture=v.architecture,
-            application="app",
-            version=1,
-            contract=CONTRACT,
-            source_digest="s",
-            state="ready",
-        )
-        for v in variants
-    ]
-    return Catalogue({v.variant: v for v in variants}, {a.architecture: a for a in architectures})
 
 
 def choose(variants, scene, query, salt="q-0-1"):
@@ -68,10 +29,6 @@ def choose(variants, scene, query, salt="q-0-1"):
 
 def ranked(variants, name, objective):
     return Ranked.of(candidate(variants, name), objective)
-
-
-def candidate(variants, name):
-    return next(c for c in catalogue(variants).all_of("application", "app") if c.variant == name)
 
 
 # Few distinct values, so that ties and limits that are hit exactly come often.
@@ -103,7 +60,7 @@ def worlds(draw):
     variants = [variant(n, draw(profiles), draw(st.sampled_from([0.01, 0.1, 1.0]))) for n in names]
     found = {n: draw(states) for n in names}
     scene = Scene(
-        {n: tuple(s) for n, s in found.items() if isinstance(s, list)},
+        {n: Lineup.of(s) for n, s in found.items() if isinstance(s, list)},
         {n: s for n, s in found.items() if isinstance(s, NotYet)},
     )
     return variants, scene
@@ -126,6 +83,10 @@ def queries(draw, strict=booleans):
     return Query(objective, budget, excluded, late_budget_ms=math.inf if latency is None else 10 * latency)
 
 
+def there(scene, name):
+    return scene.running[name].at(0.0)
+
+
 def within(variants, query):
     """What may serve a strict query: found without the code under test."""
     objective = query.objective
@@ -142,7 +103,7 @@ def soonest(variants, scene, name):
     """When a variant could answer at best; infinite if it can't run."""
     found = next(v.profile for v in variants if v.variant == name)
     if name in scene.running:
-        return min(i.backlog * i.query_ms + found.latency_ms(1) * i.slowdown + OVERHEAD_MS for i in scene.running[name])
+        return min(i.backlog * i.query_ms + found.latency_ms(1) * i.slowdown + OVERHEAD_MS for i in there(scene, name))
     state = scene.not_yet[name]
     if not state.placeable:
         return math.inf
@@ -164,7 +125,7 @@ def test_a_strict_query_is_served_within_its_objective_or_not_at_all(world, quer
         if found.instance is None:
             assert scene.not_yet[found.variant].placeable
         else:
-            assert found.instance in scene.running[found.variant]
+            assert found.instance in there(scene, found.variant)
 
 
 @given(worlds(), queries(st.just(True)))
@@ -187,26 +148,26 @@ def test_the_order_of_candidates_and_instances_means_nothing(world, query, rando
         return items
 
     again = Scene(
-        {n: tuple(shuffled(scene.running[n])) for n in shuffled(scene.running)},
+        {n: Lineup.of(shuffled(there(scene, n))) for n in shuffled(scene.running)},
         {n: scene.not_yet[n] for n in shuffled(scene.not_yet)},
     )
     plan = catalogue(shuffled(variants)).plan(query.objective)
     assert select(plan, again, query, "q-0-1") == first
-    there = [one.servable for one in plan.eligible], [one.servable for one in plan.everything]
-    assert Plan.of(query.objective, *map(shuffled, there)) == plan
+    servables = [one.servable for one in plan.eligible], [one.servable for one in plan.everything]
+    assert Plan.of(query.objective, *map(shuffled, servables)) == plan
 
 
 def test_of_two_with_as_much_to_do_the_one_that_is_quicker_now_is_taken():
     quick, slow = (RunningAt("w", n, "active", 0, 0.5, slowdown, (n,)) for n, slowdown in ((0, 0.5), (1, 1.0)))
     for n in range(20):
-        assert least_work([slow, quick], f"q-0-{n}") is quick
+        assert Lineup.of([slow, quick]).least(0.0, f"q-0-{n}") is quick
 
 
 def test_instances_whose_names_run_together_are_told_apart():
     one = RunningAt("w", 11, "active", 0, 1.0, 1.0, (0,))
     two = RunningAt("w1", 1, "active", 0, 1.0, 1.0, (1,))
     for salt in ("", "q-0-1", "q-0-2"):
-        assert least_work([one, two], salt) == least_work([two, one], salt)
+        assert Lineup.of([one, two]).least(0.0, salt) == Lineup.of([two, one]).least(0.0, salt)
 
 
 @given(worlds(), queries(st.just(True)), st.sampled_from([1.0, 1.5, 10.0, math.inf]))
@@ -223,15 +184,25 @@ def test_more_time_never_turns_a_dispatch_into_a_rejection(world, query, factor)
         assert isinstance(choose(variants, scene, relaxed), Dispatch)
 
 
+@given(worlds(), queries(st.just(True)), st.sampled_from([0.0, 0.5, 0.9]), st.sampled_from([1.0, 10.0, math.inf]))
+def test_a_lower_floor_or_a_higher_limit_never_turns_a_dispatch_into_a_rejection(world, query, floor, factor):
+    variants, scene = world
+    asked = query.objective
+    relaxed = replace(asked, min_accuracy=asked.min_accuracy * floor, max_cost=asked.max_cost * factor)
+    if isinstance(choose(variants, scene, query), Dispatch):
+        assert isinstance(choose(variants, scene, replace(query, objective=relaxed)), Dispatch)
+
+
 @given(worlds(), queries(), st.integers(1, 100), st.randoms(use_true_random=False))
 def test_more_backlog_never_makes_an_instance_the_choice(world, query, more, random):
     variants, scene = world
     assume(scene.running)
     name = random.choice(sorted(scene.running))
-    at = random.randrange(len(scene.running[name]))
-    before = scene.running[name][at]
+    instances = there(scene, name)
+    at = random.randrange(len(instances))
+    before = instances[at]
     after = replace(before, backlog=before.backlog + more)
-    busier = (*scene.running[name][:at], after, *scene.running[name][at + 1 :])
+    busier = Lineup.of([*instances[:at], after, *instances[at + 1 :]])
     first = choose(variants, scene, query)
     second = choose(variants, Scene({**scene.running, name: busier}, scene.not_yet), query)
     if not (isinstance(first, Dispatch) and first.variant == name and first.instance == before):
@@ -246,7 +217,7 @@ def test_the_wish_decides_among_those_that_make_it(world, query):
     picks = {}
     for name in within(variants, query) & set(scene.running):
         base = ranked(variants, name, query.objective)
-        in_time = [i for i in scene.running[name] if i.done_in_ms(base, query, OVERHEAD_MS) <= query.budget_ms]
+        in_time = [i for i in there(scene, name) if i.done_in_ms(base, query, OVERHEAD_MS) <= query.budget_ms]
         if in_time:
             picks[name] = min(in_time, key=lambda i: (i.condition != "active", i.expected_work_ms, i.slowdown)), base
     healthy = {n for n, (i, _) in picks.items() if i.condition == "active"}
@@ -323,7 +294,7 @@ FLEET = [
     variant(GOOD, profile(5, 10, accuracy=0.99), 0.05),
     variant(NAMED, profile(5, 10, accuracy=0.7), 0.05, state="dominated"),
 ]
-IDLE = Scene({n: (RunningAt("w", 0, "active", 0, 1.0, 1.0, (0,)),) for n in (CHEAP, GOOD, NAMED)})
+IDLE = Scene({n: Lineup.of([RunningAt("w", 0, "active", 0, 1.0, 1.0, (0,))]) for n in (CHEAP, GOOD, NAMED)})
 TABLE = {
     "cheapest by default": (Objective("application", "app", latency_ms=50), CHEAP),
     "most accurate when asked": (Objective("application", "app", latency_ms=50, optimize="accuracy"), GOOD),
@@ -349,7 +320,9 @@ def test_selection(case):
 def test_a_busy_instance_that_is_too_late_does_not_hide_one_that_is_not():
     late = RunningAt("w1", 0, "active", 30, 1.0, 1.0, (0,))
     slow = RunningAt("w2", 0, "interfered", 0, 1.0, 2.0, (1,))
-    found = choose(FLEET[:1], Scene({CHEAP: (late, slow)}), Query(Objective("application", "app", latency_ms=20), 20.0))
+    found = choose(
+        FLEET[:1], Scene({CHEAP: Lineup.of([late, slow])}), Query(Objective("application", "app", latency_ms=20), 20.0)
+    )
     assert isinstance(found, Dispatch)
     assert found.instance == slow
 
