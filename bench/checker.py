@@ -90,11 +90,9 @@ def check(history: History, expected: Expected, *, queries_group: str = "", work
             wrong.append(place)
         if answers and _is_unseen(query, shown, history.callers):
             unanswered.append(place)
+        wrong += [place for reply in answers if _is_wrong(query, reply, expected)]
+        below += [place for reply in answers if _is_below_floor(query, reply)]
         for reply in answers:
-            if _is_wrong(query, reply, expected):
-                wrong.append(place)
-            if _is_below_floor(query, reply):
-                below.append(place)
             if _claims_wrongly(query, reply):
                 (overtaken if _shows_that_it_is_late(reply) else late).append(place)
         if shown is not None and shown.met and shown.query == place and all(_is_late(query, r) for r in answers):

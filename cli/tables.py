@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from infaas.cli.listing import Column, Listing
-from infaas.client import Reply
 from infaas.policy.capacity import capacity
 from infaas.policy.price import cost_per_1000
 from infaas.schemas.metadata import Variant
 from infaas.schemas.reports import InstanceReport
 from infaas.store.view import View
+
+if TYPE_CHECKING:
+    from infaas.client import Reply  # brings numpy, which most commands do without
 
 MIB = 1024 * 1024
 PHRASE, REFUSAL = 16, 34  # characters in which such a text can still be read

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
+from infaas.schemas.coding import from_validation
 from infaas.schemas.commands import RegisterModel
 from infaas.schemas.errors import BadModel, QueryTimeout
-from infaas.schemas.metadata import Architecture, Variant, from_validation
+from infaas.schemas.metadata import Architecture, Variant
 from infaas.schemas.names import VariantId
 from infaas.schemas.oip import Array
 from infaas.store.table import Table

@@ -173,16 +173,10 @@ def _declare_output(model: Any, name: str) -> None:
     model.graph.output[0].CopyFrom(helper.make_tensor_value_info(OUTPUT, TensorProto.INT64, ["rows"]))
 
 
-def _committee(neighbours: Any, support: Any) -> Any:
-    """A vote over fifteen views of the image, turned and shifted a little; the two members look at each.
-
-    A view is a linear map of the pixels, so all of them are one matrix product.
-    """
-    from onnx import TensorProto, checker, compose, helper, numpy_helper
-
+def _committee_constants() -> dict[str, Any]:
     identity = np.eye(PIXELS, dtype=np.float32)
     views = np.concatenate([_shifted(_turned(identity, a), *s) for a in TURNS for s in SHIFTS], axis=1)
-    constants = {
+    return {
         "views": views,
         "zero": np.float32(0), "one": np.float32(1),
         "flat": np.array([-1, PIXELS]), "grouped": np.array([-1, views.shape[1] // PIXELS, CLASSES]),
@@ -190,6 +184,16 @@ def _committee(neighbours: Any, support: Any) -> Any:
         "off_on_first": np.array([0, 1.001], np.float32),  # its word counts where the votes are even
         "axis": np.array([1]),
     }  # fmt: skip
+
+
+def _committee(neighbours: Any, support: Any) -> Any:
+    """A vote over fifteen views of the image, turned and shifted a little; the two members look at each.
+
+    A view is a linear map of the pixels, so all of them are one matrix product.
+    """
+    from onnx import TensorProto, checker, compose, helper, numpy_helper
+
+    constants = _committee_constants()
     members = {"neighbours/": _exported(neighbours), "support/": _exported(support)}
     graphs = {prefix: compose.add_prefix(model, prefix).graph for prefix, model in members.items()}
     nodes = [

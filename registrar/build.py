@@ -33,6 +33,7 @@ from infaas.bus.repository import Repository, private_folder
 from infaas.engines import engine
 from infaas.host.channel import Inbox, child_channel, tell
 from infaas.host.deadlines import HEARTBEAT_S
+from infaas.host.endings import ending
 from infaas.host.limits import has_room, lacks_memory, lacks_room, no_room, told
 from infaas.host.messages import Alive, Failed, Finished, Measured, Message, ToChild
 from infaas.host.messages import Build as Order
@@ -130,8 +131,8 @@ class Build:
                 return {"no_room": "the generator ended"}
             words = errors.decode(errors="replace").strip()
             last = (words.splitlines() or ["nothing said"])[-1]
-            ended = f"the generator ended with status {process.returncode}: {last}"
-            return {"failed": told(ended, LIMIT) if lacks_memory(words) else ended}
+            why = f"the generator {ending(process.returncode)}: {last}"
+            return {"failed": told(why, LIMIT) if lacks_memory(words) else why}
         result: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
         return result
 

@@ -84,20 +84,38 @@ def place_builds(
         worker = min(able, key=lambda w: (-free[w].cores, w), default=None)  # spread: measuring wants to be alone
         if worker is None:
             since[variant] = (waiting or {}).get(variant, now.now_s)
-            patience_s = now.now_s - since[variant]
-            if patience_s < SPARE_AFTER_S or evicted:
-                continue
-            last = patience_s >= ANY_AFTER_S and _nothing_to_serve(variants, variants[variant])
-            room_made = _make_room(now, recipe, placed, {} if last else needed or {}, free)
-            if room_made is None:
+            if (
+                evicted
+                or (room_made := _evict(now, variants, variant, since[variant], placed, needed or {}, free)) is None
+            ):
                 continue
             worker, evicted = room_made
-            for (_, name), count in evicted.items():
-                free[worker].take(now.variants[name].cores, now.variants[name].memory_bytes, -count)
             del since[variant]
         places.add((worker, variant))
         free[worker].take(recipe.cores, build_bytes(now.rooms[worker].memory_bytes))
     return Builds(frozenset(places), since, evicted)
+
+
+def _evict(
+    now: Snapshot,
+    variants: Mapping[str, Variant],
+    variant: str,
+    since_s: float,
+    placed: Mapping[Place, int],
+    needed: Mapping[str, int],
+    free: Mapping[str, _Free],
+) -> tuple[str, dict[Place, int]] | None:
+    """The worker that makes room for a build that has waited long enough, and which instances go for it; taken from `free`."""
+    patience_s = now.now_s - since_s
+    if patience_s < SPARE_AFTER_S:
+        return None
+    last = patience_s >= ANY_AFTER_S and _nothing_to_serve(variants, variants[variant])
+    made = _make_room(now, variants[variant].recipe, placed, {} if last else needed, free)
+    if made is not None:
+        worker, evicted = made
+        for (_, name), count in evicted.items():
+            free[worker].take(now.variants[name].cores, now.variants[name].memory_bytes, -count)
+    return made
 
 
 @dataclass(slots=True)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from infaas.schemas.metadata import from_validation
+from infaas.schemas import coding
 from infaas.schemas.names import NAME_PATTERN
 
 DIGEST_PATTERN = r"sha256:[0-9a-f]{64}"
@@ -52,7 +51,7 @@ _ADAPTER: TypeAdapter[AnyCommand] = TypeAdapter(AnyCommand)
 
 def encode(command: Command) -> bytes:
     """The command's value on the registrations topic."""
-    return orjson.dumps(command.model_dump(mode="json"))
+    return coding.encode(command)
 
 
 def decode(value: bytes) -> AnyCommand:
@@ -61,7 +60,4 @@ def decode(value: bytes) -> AnyCommand:
     Raises:
         BadInput: naming the first field that is wrong.
     """
-    try:
-        return _ADAPTER.validate_json(value)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    return coding.decode(_ADAPTER, value)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from infaas.schemas.metadata import from_validation
+from infaas.schemas import coding
 
 UNRECORDED = "Unrecorded"
 """The decision of a record that stands for refusals of which none was kept: how many, by code, from when to when."""
@@ -42,9 +41,12 @@ class Usage(BaseModel):
     at_ms: int
 
 
+_ADAPTER = TypeAdapter(DecisionRecord)
+
+
 def encode(record: DecisionRecord | Usage) -> bytes:
     """The record's value on its topic."""
-    return orjson.dumps(record.model_dump(mode="json"))
+    return coding.encode(record)
 
 
 def decode(value: bytes) -> DecisionRecord:
@@ -53,7 +55,4 @@ def decode(value: bytes) -> DecisionRecord:
     Raises:
         BadInput: naming the first field that is wrong.
     """
-    try:
-        return DecisionRecord.model_validate_json(value)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    return coding.decode(_ADAPTER, value)

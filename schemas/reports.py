@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import orjson
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from infaas.schemas import coding
 from infaas.schemas.headers import ScopeKind
-from infaas.schemas.metadata import InstanceState, from_validation
+from infaas.schemas.metadata import InstanceState
 
 
 class Report(BaseModel):
@@ -163,7 +163,7 @@ _ADAPTER: TypeAdapter[AnyReport] = TypeAdapter(AnyReport)
 
 def encode(report: Report) -> bytes:
     """The report's value on the telemetry topic."""
-    return orjson.dumps(report.model_dump(mode="json"))
+    return coding.encode(report)
 
 
 def decode(value: bytes) -> AnyReport:
@@ -172,7 +172,4 @@ def decode(value: bytes) -> AnyReport:
     Raises:
         BadInput: naming the first field that is wrong.
     """
-    try:
-        return _ADAPTER.validate_json(value)
-    except ValidationError as error:
-        raise from_validation(error) from None
+    return coding.decode(_ADAPTER, value)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infaas.bus.admin import Admin
@@ -46,16 +48,46 @@ def prefix() -> str:
 @pytest.fixture
 def settings(bootstrap: str, prefix: str) -> Iterator[BusSettings]:
     """Bus settings for a fresh cell with all its topics; they are deleted afterwards."""
-    found = BusSettings(
+    yield from _cell(bootstrap, prefix)
+
+
+def _cell(bootstrap: str, prefix: str) -> Iterator[BusSettings]:
+    settings = BusSettings(
         bootstrap_servers=bootstrap, topic_prefix=prefix, session_timeout_ms=1000, reply_partitions=REPLY_PARTITIONS
     )
-    admin = Admin(found, client_id="test")
+    admin = Admin(settings, client_id="test")
     admin.ensure_topics()
     try:
-        yield found
+        yield settings
     finally:
-        admin.delete_topics(admin.topics())
+        # Asked anew: what a test has done to its broker need not be over for a client that lived through it.
         admin.close()
+        last = Admin(settings, client_id="test")
+        last.delete_topics(last.topics())
+        last.close()
+
+
+@pytest.fixture(scope="session")
+def second_broker() -> Iterator[EmbeddedBroker]:
+    """A broker beside the one of `bootstrap`, started for the first test that needs it."""
+    with EmbeddedBroker.start(quick=True) as broker:
+        yield broker
+
+
+@pytest.fixture
+def broker(second_broker: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
+    """A broker that a test may kill, freeze and start again; it is well before the next one."""
+    yield second_broker
+    if psutil.pid_exists(second_broker.pid):
+        os.kill(second_broker.pid, signal.SIGCONT)
+    else:
+        second_broker.restart()
+
+
+@pytest.fixture
+def hurt(broker: EmbeddedBroker, prefix: str) -> Iterator[BusSettings]:
+    """Bus settings for a fresh cell on `broker`, with all its topics; they are deleted afterwards."""
+    yield from _cell(broker.bootstrap_servers, prefix)
 
 
 @pytest.fixture

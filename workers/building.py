@@ -10,6 +10,7 @@ from typing import assert_never
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import BUILD_SILENCE_S
+from infaas.host.endings import ending
 from infaas.host.messages import (
     Alive,
     BatchBegan,
@@ -84,7 +85,7 @@ class Building:
             self._hear(message)
         status = child.status()
         self._heard.look(self._now())
-        why = None if status is None else f"ended with status {status}"
+        why = None if status is None else f"it {ending(status)}"
         if status is None and (why := self._heard.stuck(self._now(), BUILD_SILENCE_S)):
             child.kill()
         if why is None:

@@ -18,6 +18,7 @@ import psutil
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import HEARTBEAT_S, RELEASE_S
+from infaas.host.endings import ending
 from infaas.host.messages import (
     Alive,
     BatchBegan,
@@ -231,7 +232,7 @@ class Running:
         elif self._last_words is not None and self._last_words.retryable:
             self._crash("outside", self._last_words.reason, released=True)
         else:
-            why = self._last_words.reason if self._last_words else f"ended with status {status}"
+            why = self._last_words.reason if self._last_words else ending(status)
             self._crash("record" if self._heard.alone else "instance", why, released=False)
 
     def _hear(self, message: FromChild) -> None:

@@ -37,8 +37,9 @@ class WorkerSettings(BaseSettings):
     """How much memory it may promise; None = four fifths of this machine's."""
     build_bytes: int = Field(default=GIB, gt=0)
     """Memory accounted for a build, whose need nobody knows before it has run; where the worker has less, all it has."""
-    build_limit_bytes: int = Field(default_factory=lambda: psutil.virtual_memory().total, gt=0)
-    """At which a build's process is refused more memory, and so is its generator; by default what this machine has."""
+    build_limit_bytes: int | None = Field(default=None, gt=0)
+    """At which a build's process is refused more memory, and so is its generator; None = what the worker may promise in all: above
+    that no instance of the variant could ever run here, and the rest of the machine is left to those beside it."""
     memory_factor: float = Field(default=4.0, ge=1)
     """How many times its measured peak an instance may have, beside what every process has that talks to Kafka."""
     machine_type: str = "local"
@@ -63,6 +64,10 @@ class WorkerSettings(BaseSettings):
     def instance_limit_bytes(self, peak_memory_bytes: int, platform: str) -> int | None:
         """At which an instance is refused more memory; None = never: drivers of accelerators reserve at will."""
         return int(self.memory_factor * peak_memory_bytes) + PROCESS_BYTES if platform == "cpu" else None
+
+    def build_limit(self) -> int:
+        """At which a build is refused more memory, in bytes."""
+        return self.build_limit_bytes or self.memory()
 
     def build_share(self) -> int:
         """Memory that a build is accounted with."""

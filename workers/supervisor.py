@@ -306,7 +306,7 @@ class Supervisor:
             worker=self.name,
             cores=cores,
             memory_bytes=memory_bytes,
-            launch=lambda: Child(module=MODULE, cores=cores, order=order, memory_bytes=self._own.build_limit_bytes),
+            launch=lambda: Child(module=MODULE, cores=cores, order=order, memory_bytes=self._own.build_limit()),
             write=self._facts.write,
         )
 

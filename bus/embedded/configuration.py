@@ -8,6 +8,34 @@ from pathlib import Path
 
 NODE_ID = 1
 PLAIN, CONTROLLER = "PLAINTEXT", "CONTROLLER"
+FIXED: Mapping[str, object] = {
+    # A typing error must not make a topic.
+    "auto.create.topics.enable": "false",
+    # One node can hold no second copy; four partitions are enough for the groups of one machine.
+    "offsets.topic.num.partitions": 4,
+    "offsets.topic.replication.factor": 1,
+    "transaction.state.log.num.partitions": 4,
+    "transaction.state.log.replication.factor": 1,
+    "transaction.state.log.min.isr": 1,
+    "share.coordinator.state.topic.num.partitions": 1,
+    "share.coordinator.state.topic.replication.factor": 1,
+    "share.coordinator.state.topic.min.isr": 1,
+    # After a crash the node waits until its own former session has run out; 9 s, the default, is for a cluster.
+    "broker.session.timeout.ms": 3000,
+    "broker.heartbeat.interval.ms": 500,
+    # Members come one by one on one machine: nobody to wait for.
+    "group.initial.rebalance.delay.ms": 0,
+    # A killed router's partitions move within a second.
+    "group.min.session.timeout.ms": 500,
+    # Two cores are the machine this is meant for.
+    "num.io.threads": 2,
+    "num.network.threads": 2,
+    "num.recovery.threads.per.data.dir": 2,
+    "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": 200,
+    "delete.topic.enable": "true",
+}
+"""What is alike wherever a broker runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +81,9 @@ def server_properties(
             f"{name}:{PLAIN}" for name in (PLAIN, CONTROLLER, *(one.name for one in listeners))
         ),
         "log.dirs": data_dir / "data",
-        # A typing error must not make a topic.
-        "auto.create.topics.enable": "false",
-        # One node can hold no second copy; four partitions are enough for the groups of one machine.
-        "offsets.topic.num.partitions": 4,
-        "offsets.topic.replication.factor": 1,
-        "transaction.state.log.num.partitions": 4,
-        "transaction.state.log.replication.factor": 1,
-        "transaction.state.log.min.isr": 1,
-        "share.coordinator.state.topic.num.partitions": 1,
-        "share.coordinator.state.topic.replication.factor": 1,
-        "share.coordinator.state.topic.min.isr": 1,
-        # After a crash the node waits until its own former session has run out; 9 s, the default, is for a cluster.
-        "broker.session.timeout.ms": 3000,
-        "broker.heartbeat.interval.ms": 500,
-        # Members come one by one on one machine: nobody to wait for.
-        "group.initial.rebalance.delay.ms": 0,
-        # A killed router's partitions move within a second.
-        "group.min.session.timeout.ms": 500,
-        # Two cores are the machine this is meant for.
-        "num.io.threads": 2,
-        "num.network.threads": 2,
-        "num.recovery.threads.per.data.dir": 2,
-        "log.cleaner.dedupe.buffer.size": 16 * 1024 * 1024,
-        "transaction.abort.timed.out.transaction.cleanup.interval.ms": 200,
+        **FIXED,
         "message.max.bytes": max_message_bytes,
         "replica.fetch.max.bytes": max_message_bytes,
-        "delete.topic.enable": "true",
     }
     return "".join(f"{key}={value}\n" for key, value in (settings | dict(more or {})).items())
 

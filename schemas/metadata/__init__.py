@@ -7,7 +7,6 @@ epoch, a worker's its boot id, in a record header (schemas/headers.py): a tombst
 from infaas.schemas.metadata.coding import AnyRecord as AnyRecord
 from infaas.schemas.metadata.coding import decode as decode
 from infaas.schemas.metadata.coding import encode as encode
-from infaas.schemas.metadata.coding import from_validation as from_validation
 from infaas.schemas.metadata.fleet import SERVING as SERVING
 from infaas.schemas.metadata.fleet import Assignment as Assignment
 from infaas.schemas.metadata.fleet import Hardware as Hardware

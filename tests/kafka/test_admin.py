@@ -8,8 +8,6 @@ import pytest
 from processes import freeze
 
 from infaas.bus.admin import Admin
-from infaas.bus.embedded import EmbeddedBroker
-from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import ConfigurationError, UnknownTopic
 from infaas.schemas.topics import QUERIES, ROUTER_GROUP, TELEMETRY
 
@@ -54,41 +52,35 @@ def test_a_topic_that_goes_while_it_is_checked_is_told_as_such(settings, admin, 
     other.close()
 
 
-def test_a_partition_without_a_leader_is_waited_for_and_not_left_out():
+def test_a_partition_without_a_leader_is_waited_for_and_not_left_out(broker, hurt):
     """A broker that stood still is fenced, and leads nothing for a moment after it has come to."""
-    with EmbeddedBroker.start(quick=True) as broker:
-        settings = BusSettings(bootstrap_servers=broker.bootstrap_servers, reply_partitions=8)
-        admin = Admin(settings, client_id="t")
-        admin.ensure_topics()
-        topics = admin.topics()
-        places = {(topic, p) for topic, count in topics.items() for p in range(count)}
+    admin = Admin(hurt, client_id="t")
+    topics = admin.topics()
+    places = {(topic, p) for topic, count in topics.items() for p in range(count)}
+    assert set(admin.watermarks(topics)) == places
+    freeze(broker.pid)
+    try:
+        time.sleep(5)  # its session is 3 s
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
         assert set(admin.watermarks(topics)) == places
-        freeze(broker.pid)
-        try:
-            time.sleep(5)  # its session is 3 s
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
-        until = time.monotonic() + 3
-        while time.monotonic() < until:
-            assert set(admin.watermarks(topics)) == places
-            assert all(admin.partitions(topic) == count for topic, count in topics.items())
-        assert admin.watermarks({"infaas.no-such-topic": 2}) == {}
-        assert set(admin.watermarks({**topics, "infaas.no-such-topic": 2})) == places
-        admin.close()
+        assert all(admin.partitions(topic) == count for topic, count in topics.items())
+    assert admin.watermarks({"infaas.no-such-topic": 2}) == {}
+    assert set(admin.watermarks({**topics, "infaas.no-such-topic": 2})) == places
+    admin.close()
 
 
-def test_groups_are_asked_about_after_a_restart_by_who_asked_before_it():
+def test_groups_are_asked_about_after_a_restart_by_who_asked_before_it(broker, hurt):
     """librdkafka remembers a coordinator that it has dropped, and waits for it."""
-    with EmbeddedBroker.start(quick=True) as broker:
-        settings = BusSettings(bootstrap_servers=broker.bootstrap_servers, reply_partitions=8)
-        admin, queries = Admin(settings, client_id="t"), settings.names.of(QUERIES)
-        admin.ensure_topics()
-        admin.commit_work({(queries, 0): 0})
-        for restarted in (False, True):
-            if restarted:
-                broker.kill()
-                broker.restart()
-            assert len(admin.watermarks({queries: 8})) == 8
-            assert admin.committed({queries: 8})[queries, 0].offset == 0
-            assert admin.group_members(settings.names.group(ROUTER_GROUP)) == set()
-        admin.close()
+    admin, queries = Admin(hurt, client_id="t"), hurt.names.of(QUERIES)
+    admin.commit_work({(queries, 0): 0})
+    for restarted in (False, True):
+        if restarted:
+            broker.kill()
+            broker.restart()
+        assert len(admin.watermarks({queries: 8})) == 8
+        assert admin.committed({queries: 8})[queries, 0].offset == 0
+        assert admin.group_members(hurt.names.group(ROUTER_GROUP)) == set()
+    admin.close()

@@ -10,7 +10,6 @@ from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.bus.control import Commands
-from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.schemas.topics import REGISTRAR_GROUP, REGISTRATIONS
@@ -72,27 +71,24 @@ def test_where_nobody_answers_starting_and_stopping_take_no_time():
             commands.close()
 
 
-def test_a_broker_that_hangs_with_a_command_in_hand_holds_nobody_up_and_the_command_comes_again():
-    with EmbeddedBroker.start(quick=True) as broker:
-        settings = BusSettings(bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1000)
-        Admin(settings, client_id="t").ensure_topics()
-        outbox = Outbox(settings, client_id="test")
-        outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=b"one")
-        commands = Commands(settings, client_id="registrar")
-        assert take(commands).record.value == b"one"
-        freeze(broker.pid)
-        try:
-            assert timed(commands.stop) < AT_ONCE_S
-            assert commands.take() is None
-            assert timed(commands.start) < AT_ONCE_S, "the one before has not left yet"
-            assert commands.take() is None
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
-        again = take(commands)
-        assert again.record.value == b"one"
-        again.done()
-        commands.close()
-        outbox.close()
+def test_a_broker_that_hangs_with_a_command_in_hand_holds_nobody_up_and_the_command_comes_again(broker, hurt):
+    outbox = Outbox(hurt, client_id="test")
+    outbox.send_and_wait(hurt.names.of(REGISTRATIONS), value=b"one")
+    commands = Commands(hurt, client_id="registrar")
+    assert take(commands).record.value == b"one"
+    freeze(broker.pid)
+    try:
+        assert timed(commands.stop) < AT_ONCE_S
+        assert commands.take() is None
+        assert timed(commands.start) < AT_ONCE_S, "the one before has not left yet"
+        assert commands.take() is None
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    again = take(commands)
+    assert again.record.value == b"one"
+    again.done()
+    commands.close()
+    outbox.close()
 
 
 def test_a_command_that_is_done_after_its_membership_has_ended_comes_again(settings):

@@ -17,9 +17,7 @@ from office import Office
 from processes import freeze
 
 from infaas.bus.admin import Admin
-from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.repository import digest_of
-from infaas.bus.settings import BusSettings
 from infaas.registrar.loop import Registrar
 from infaas.registrar.settings import RegistrarSettings
 from infaas.scaler.loop import Scaler
@@ -267,43 +265,39 @@ SLOW_S = 0.5
 """A step longer than this is one in which a tick (every 0.2 s) is late enough to be missed."""
 
 
-def test_a_broker_that_hangs_while_a_reply_topic_is_looked_up_holds_up_no_step(environment):
+def test_a_broker_that_hangs_while_a_reply_topic_is_looked_up_holds_up_no_step(broker, hurt, environment):
     """A caller's own topic may be led by a broker that does not answer, where all others do."""
-    with EmbeddedBroker.start(quick=True) as broker:
-        settings = BusSettings(bootstrap_servers=broker.bootstrap_servers, session_timeout_ms=1000)
-        admin = Admin(settings, client_id="t")
-        admin.ensure_topics()
-        admin.make_topics({"callers-own": 1})
-        office = Office(settings)
-        leader = registrar(office)
-        office.until(lambda: leader.leadership.is_leader, "leadership")
-        office.others.remove(leader)
-        command = RegisterModel(
-            architecture="a",
-            application="b",
-            artifact=digest_of(b""),
-            validation_set=digest_of(b""),
-            generators=("magic",),
-        )
-        own_topic = [("correlation-id", b"own"), ("reply-to", b"callers-own"), ("reply-partition", b"0")]
-        office.outbox.send_and_wait(settings.names.of(REGISTRATIONS), value=commands.encode(command), headers=own_topic)
-        office.until(lambda: leader._handler._commands.waiting, "the command to be there")
-        epoch = leader.leadership.epoch
-        freeze(broker.pid)
-        took, until = [], time.monotonic() + 3.0
-        try:
-            while time.monotonic() < until:
-                begun = time.monotonic()
-                leader.step()
-                took.append(time.monotonic() - begun)
-        finally:
-            os.kill(broker.pid, signal.SIGCONT)
-        assert max(took) < SLOW_S
-        office.others.append(leader)
-        office.register("after", architecture="after", generators=("magic",))
-        assert reason(office.answer("after")) == "bad_model", (
-            "the one in hand was answered, somewhere, and then this one"
-        )
-        assert leader.leadership.epoch == epoch
-        for closing in (leader, office, admin):
-            closing.close()
+    admin = Admin(hurt, client_id="t")
+    admin.make_topics({"callers-own": 1})
+    office = Office(hurt)
+    leader = registrar(office)
+    office.until(lambda: leader.leadership.is_leader, "leadership")
+    office.others.remove(leader)
+    command = RegisterModel(
+        architecture="a",
+        application="b",
+        artifact=digest_of(b""),
+        validation_set=digest_of(b""),
+        generators=("magic",),
+    )
+    own_topic = [("correlation-id", b"own"), ("reply-to", b"callers-own"), ("reply-partition", b"0")]
+    office.outbox.send_and_wait(hurt.names.of(REGISTRATIONS), value=commands.encode(command), headers=own_topic)
+    office.until(lambda: leader._handler._commands.waiting, "the command to be there")
+    epoch = leader.leadership.epoch
+    freeze(broker.pid)
+    took, until = [], time.monotonic() + 3.0
+    try:
+        while time.monotonic() < until:
+            begun = time.monotonic()
+            leader.step()
+            took.append(time.monotonic() - begun)
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    assert max(took) < SLOW_S
+    office.others.append(leader)
+    office.register("after", architecture="after", generators=("magic",))
+    assert reason(office.answer("after")) == "bad_model", "the one in hand was answered, somewhere, and then this one"
+    assert leader.leadership.epoch == epoch
+    admin.delete_topics(["callers-own"])
+    for closing in (leader, office, admin):
+        closing.close()

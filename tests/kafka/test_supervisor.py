@@ -1,6 +1,5 @@
 """A supervisor on real Kafka: what is so is written until it stands there, under boot ids that are ordered, whatever dies."""
 
-import contextlib
 import resource
 import time
 
@@ -11,8 +10,6 @@ from cell import VARIANT, Cell, doubling_model, outcome
 from processes import freeze
 from serving import ALL, active, assign, fact, held, router, serving_cell, state, supervisor
 
-from infaas.bus.admin import Admin
-from infaas.bus.embedded import EmbeddedBroker
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
 from infaas.bus.settings import DELIVERY_TIMEOUT_MS
@@ -48,14 +45,9 @@ def earlier_life(cell, boot_id, *, number=7):
     cell.outbox.flush(10)
 
 
-def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(settings, environment, monkeypatch):
-    with EmbeddedBroker.start(quick=True) as broker, contextlib.ExitStack() as stack:
-        own = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
-        monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", own.bootstrap_servers)
-        admin = Admin(own, client_id="test")
-        admin.ensure_topics()
-        admin.close()
-        cell = stack.enter_context(serving_cell(own))
+def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(broker, hurt, environment, monkeypatch):
+    monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", hurt.bootstrap_servers)
+    with serving_cell(hurt) as cell:
         worker = supervisor(cell)
         active(cell, worker)
         assign(cell, worker)
@@ -76,28 +68,25 @@ def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(setting
         ask(cell, "after")
 
 
-def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_comparison(settings, environment, monkeypatch):
-    with EmbeddedBroker.start(quick=True) as broker:
-        own = settings.model_copy(update={"bootstrap_servers": broker.bootstrap_servers})
-        admin = Admin(own, client_id="test")
-        admin.ensure_topics()
-        cell = Cell(own)
-        worker = supervisor(cell)
-        cell.until(lambda: worker._born_seen and "w1" in cell.table.view().workers, "its birth")
-        monkeypatch.setattr(module, "COMPARE_EVERY_S", 1e6)
-        worker._next_compare = 0.0
-        worker.step()
-        broker.kill()
-        worker._facts.write(worker._record.model_copy(update={"price_per_hour": 7.0}))
-        deadline = time.monotonic() + 2 * DELIVERY_TIMEOUT_MS / 1000.0
-        while not worker._facts.failed:
-            assert time.monotonic() < deadline
-            worker._outbox.poll(0.01)
-        broker.restart()
-        cell.until(lambda: cell.table.view().workers["w1"].price_per_hour == 7.0, "the fact", 30.0)
-        worker.close()
-        cell.close()
-        admin.close()
+def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_comparison(
+    broker, hurt, environment, monkeypatch
+):
+    cell = Cell(hurt)
+    worker = supervisor(cell)
+    cell.until(lambda: worker._born_seen and "w1" in cell.table.view().workers, "its birth")
+    monkeypatch.setattr(module, "COMPARE_EVERY_S", 1e6)
+    worker._next_compare = 0.0
+    worker.step()
+    broker.kill()
+    worker._facts.write(worker._record.model_copy(update={"price_per_hour": 7.0}))
+    deadline = time.monotonic() + 2 * DELIVERY_TIMEOUT_MS / 1000.0
+    while not worker._facts.failed:
+        assert time.monotonic() < deadline
+        worker._outbox.poll(0.01)
+    broker.restart()
+    cell.until(lambda: cell.table.view().workers["w1"].price_per_hour == 7.0, "the fact", 30.0)
+    worker.close()
+    cell.close()
 
 
 def test_an_idle_instance_that_hangs_is_killed_and_what_it_had_is_taken_again(cell):

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from infaas.workers.settings import WorkerSettings
 settings.register_profile("policy", deadline=None, max_examples=100)
 settings.load_profile("policy")
 
+MIB = 1024 * 1024
 MEMORY = 100
 cores = st.lists(st.integers(0, 5), min_size=1, max_size=10).map(tuple)
 asked = st.lists(st.tuples(st.integers(1, 4), st.integers(0, 60)), max_size=15)
@@ -80,3 +82,10 @@ def test_a_worker_with_less_memory_than_a_build_is_accounted_with_can_still_buil
     worker = WorkerSettings(name="w", memory_bytes=small)
     assert worker.build_share() == small
     assert WorkerSettings(name="w", memory_bytes=4 * small, build_bytes=small).build_share() == small
+
+
+def test_a_build_may_have_what_the_worker_has_to_give_unless_it_is_told_otherwise():
+    assert WorkerSettings(name="w", memory_bytes=512 * MIB).build_limit() == 512 * MIB
+    assert WorkerSettings(name="w", memory_bytes=512 * MIB, build_limit_bytes=64 * MIB).build_limit() == 64 * MIB
+    whole = WorkerSettings(name="w")
+    assert whole.build_limit() == whole.memory() < psutil.virtual_memory().total
