@@ -110,7 +110,9 @@ def decode_request(value: bytes, json_length: int | None = None) -> InferRequest
 
 
 def _wanted(outputs: Any) -> tuple[str, ...]:
-    if not isinstance(outputs, list) or not all(isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs):
+    if not isinstance(outputs, list) or not all(
+        isinstance(o, dict) and isinstance(o.get("name"), str) for o in outputs
+    ):
         raise BadTensor("outputs", "a list of {name}", outputs)
     return tuple(o["name"] for o in outputs)
 
@@ -345,7 +347,9 @@ def _encode(
             flat = array.ravel()
             if not np.isfinite(flat).all():  # orjson would write null for all three
                 raise BadTensor(
-                    f"{field_name}.{name}.data", "finite values in JSON; the binary form holds others", "NaN or infinity"
+                    f"{field_name}.{name}.data",
+                    "finite values in JSON; the binary form holds others",
+                    "NaN or infinity",
                 )
             half = array.dtype == np.float16  # orjson knows none
             tensor["data"] = flat.astype(np.float32) if half else flat
