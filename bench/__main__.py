@@ -14,6 +14,7 @@ from infaas.bench.chaos.run import chaos
 from infaas.bench.hostile import hostile
 from infaas.bench.latency import latency
 from infaas.bench.path import path
+from infaas.bench.worker.run import worker
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
 
@@ -30,6 +31,9 @@ def main() -> int:
     room.add_argument("--seconds", type=float, default=SECONDS, help="of virtual time, each case")
     room.add_argument("--seed", type=int, default=0)
     room.set_defaults(run=lambda given: admission(seconds=given.seconds, seed=given.seed))
+    commands.add_parser(
+        "worker", help="overload, starts, hand-overs, memory and an idle cell: what a worker does beside a query's path"
+    ).set_defaults(run=lambda _: worker())
     attack = commands.add_parser("hostile", help="hostile records between good ones")
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")
