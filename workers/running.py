@@ -91,6 +91,8 @@ class Running:
         self._drain_by_s = 0.0
         self._sequence = 0
         self._fact_s = 0.0
+        self._settled: View | None = None
+        """The view on which its partitions are as they should be; None = they have to be looked at."""
         self._crashes, self._backoff = Crashes(), Backoff()
         self.child: Child | None = None
         self._observed, self._batches = Observed(), 0
@@ -102,6 +104,18 @@ class Running:
     def memory_bytes(self) -> int:
         """What it is accounted with."""
         return self.profile.peak_memory_bytes
+
+    @property
+    def changing(self) -> bool:
+        """Whether it starts or ends, or partitions come or go: else it looks at them when the view changes, or itself did."""
+        if self.state == "failed":
+            return self.draining
+        return self._settled is None or self.draining or self.state not in SERVING or not self.ownership.steady
+
+    @property
+    def news_s(self) -> float:
+        """When it last told of its work, monotonic; 0 = never."""
+        return self._heard.stats_s
 
     @property
     def gone(self) -> bool:
@@ -126,11 +140,13 @@ class Running:
             self._keep(self.child)
         if self.child is None:
             self._maybe_start()
-        elif self.state not in ("starting", "failed"):
+        elif self.state not in ("starting", "failed") and (view is not self._settled or self.changing):
+            self._settled = view
             self._own(self.child, view, others=others)
 
     def read_back(self, fact: Instance, before: View) -> None:
         """One of its facts was read in the log."""
+        self._settled = None
         self.ownership.read_back(fact, before)
 
     def slot(self) -> None:
@@ -367,6 +383,7 @@ class Running:
 
     def _fact(self) -> None:
         self._sequence += 1
+        self._settled = None
         self._fact_s = self._now()
         ownership = self.ownership
         self._write(
