@@ -19,6 +19,7 @@ from infaas.schemas.topics import TELEMETRY
 
 log = logging.getLogger(__name__)
 BATCH = 10_000
+WAIT_MS = 500  # data ends a wait at once
 
 
 class TelemetryReader:
@@ -28,7 +29,9 @@ class TelemetryReader:
         self._topic = settings.names.of(TELEMETRY)
         self._consumer = Consumer(
             # A report that was deleted before we read it is no loss: the next one says more.
-            settings.consumer(client_id, settings.names.group(f"telemetry-{client_id}"), reset="latest", wait_ms=50),
+            settings.consumer(
+                client_id, settings.names.group(f"telemetry-{client_id}"), reset="latest", wait_ms=WAIT_MS
+            ),
             logger=log,
         )
         since = TopicPartition(self._topic, 0, int(time.time() * 1000) - back_ms)

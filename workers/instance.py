@@ -49,7 +49,8 @@ from infaas.workers.voice import Voice
 from infaas.workers.work import Work
 
 log = logging.getLogger(__name__)
-IDLE_S = 0.01
+RELEASING_S, IDLE_S, QUIET_S = 0.002, 0.01, 0.03
+"""How long queries are waited for: while somebody waits for us, while something is on its way, and while nothing is."""
 BRIEF_MS = 1.0
 """A model that takes less is no pause in which more could gather."""
 COMMIT_EVERY_S = 0.1
@@ -172,7 +173,7 @@ class Instance:
         if not self._partitions or room <= 0:
             self._deliver(IDLE_S if not self._held else 0.0)
             return
-        waiting = 0.0 if self._held or self._flows else IDLE_S
+        waiting = 0.0 if self._held or self._flows else self._patience_s()
         if self._brief and not self._held:
             self._pace.wait()
         taken = self._partitions.take(room, waiting)
@@ -185,6 +186,12 @@ class Instance:
         self._flows = bool(offline)  # more may be there, and only online work is waited for
         for part, record in offline:
             self._accept(part, record)
+
+    def _patience_s(self) -> float:
+        """How long queries are waited for: what is confirmed meanwhile is seen no sooner."""
+        if self._partitions.releasing:
+            return RELEASING_S
+        return IDLE_S if self._answers.unconfirmed else QUIET_S
 
     def _accept(self, part: Partition, record: Record) -> None:
         self._tally.count("arrived")
