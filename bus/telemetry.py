@@ -27,6 +27,7 @@ class TelemetryReader:
 
     def __init__(self, settings: BusSettings, *, client_id: str, back_ms: int = 5_000, timeout: float = 10.0) -> None:
         self._topic = settings.names.of(TELEMETRY)
+        self._reading = True
         self._consumer = Consumer(
             # A report that was deleted before we read it is no loss: the next one says more.
             settings.consumer(
@@ -58,6 +59,18 @@ class TelemetryReader:
             except InfaasError as bad:
                 log.warning("a report that can't be read", extra={"error": str(bad)})
         return out
+
+    def rest(self) -> None:
+        """Reads nothing from here on, and the broker sends nothing: each report wakes everybody who follows them."""
+        if self._reading:
+            self._reading = False
+            self._consumer.unassign()
+
+    def resume(self) -> None:
+        """Reads what comes from now on; what was reported meanwhile is history."""
+        if not self._reading:
+            self._reading = True
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
 
     def close(self) -> None:
         """Stops reading."""

@@ -26,7 +26,7 @@ from infaas.schemas.errors import InfaasError, KafkaUnavailable, OffsetLost, Unk
 from infaas.schemas.topics import WORK_GROUP
 
 log = logging.getLogger(__name__)
-WAIT_MS = 50
+WAIT_MS = 100  # data ends a wait at once; what begins waits for it, if nothing comes for what is there already
 SERVE_S = 0.005
 KEPT = 64
 

@@ -44,7 +44,7 @@ class Registrar:
 
     def __init__(self, *, settings: BusSettings, own: RegistrarSettings) -> None:
         self._names = settings.names
-        self._candidate = Candidate(settings, role="registrar", name=own.name)
+        self._candidate = Candidate(settings, role="registrar", name=own.name, needs_reports=False)
         self.leadership, self._outbox = self._candidate.leadership, self._candidate.outbox
         self._admin = Admin(settings, client_id=own.name)
         self._topics_lane = Lane("topics", deadline_s=TOPICS_S)

@@ -49,7 +49,7 @@ from infaas.workers.voice import Voice
 from infaas.workers.work import Work
 
 log = logging.getLogger(__name__)
-RELEASING_S, IDLE_S, QUIET_S = 0.002, 0.01, 0.03
+RELEASING_S, IDLE_S, QUIET_S = 0.002, 0.01, 0.05
 """How long queries are waited for: while somebody waits for us, while something is on its way, and while nothing is."""
 BRIEF_MS = 1.0
 """A model that takes less is no pause in which more could gather."""
@@ -105,6 +105,8 @@ class Instance:
         self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
         self._told: object = None
+        self._done: tuple[int, dict[int, int]] | None = None
+        """How far it was when it last told of it, having nothing in hand."""
         self.stopping = False
         voice.say(Ready())
 
@@ -312,7 +314,15 @@ class Instance:
             self._partitions.commit()
         if now >= self._next_stats:
             self._next_stats = now + STATS_EVERY_S
-            stats = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
-            if stats != self._told:
-                self._told = stats
-                self._voice.say(stats)
+            self._tell_stats()
+
+    def _tell_stats(self) -> None:
+        """Says how far it is, if that is news; without work it is as far as it was."""
+        done = None if self._partitions.in_hand else (self._tally.arrived, self._partitions.furthest())
+        if done is not None and done == self._done:
+            return
+        self._done = done
+        stats = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
+        if stats != self._told:
+            self._told = stats
+            self._voice.say(stats)

@@ -22,7 +22,9 @@ from infaas.client import Client, follow
 from infaas.policy.capacity import capacity
 from infaas.schemas.metadata import Variant
 
-REST_S, IDLE_S = 5.0, 15.0
+REST_S, IDLE_S = 5.0, 20.0
+CALM_S = 20.0
+"""Until the broker's compiler has dealt with what the load before has left it."""
 WORKER, CROWD = "worker-1", "worker-2"
 PLACED, RUNNING = 100, 10
 CROWD_S = 8.0
@@ -74,7 +76,7 @@ def _unregister(stack: Stack, name: str) -> None:
 def _idle(stack: Stack) -> dict[str, float]:
     progress(f"an idle cell with one instance, {IDLE_S:g} s")
     usage.instance_of(stack, WORKER)
-    time.sleep(REST_S)  # what the last query set off
+    time.sleep(CALM_S)
     parts = usage.cores(usage.parts(stack), IDLE_S)
     return {
         "idle_cores": sum(parts.values()),
