@@ -151,7 +151,7 @@ class BusSettings(BaseSettings):
     def group_member(self, client_id: str, group: str) -> dict[str, Any]:
         """A member of a classic consumer group with cooperative assignment."""
         return {
-            **self.consumer(client_id, group, reset="earliest", wait_ms=100),
+            **self.consumer(client_id, group, reset="earliest", wait_ms=50),
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": self.session_timeout_ms,
             "heartbeat.interval.ms": max(30, self.session_timeout_ms // 10),

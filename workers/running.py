@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-import psutil
-
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import HEARTBEAT_S, RELEASE_S
@@ -107,10 +105,9 @@ class Running:
 
     @property
     def changing(self) -> bool:
-        """Whether it starts or ends, or partitions come or go: else it looks at them when the view changes, or itself did."""
-        if self.state == "failed":
-            return self.draining
-        return self._settled is None or self.draining or self.state not in SERVING or not self.ownership.steady
+        """Whether it starts or ends, or partitions come or go."""
+        steady = self.state in SERVING and not self.draining and self.ownership.steady
+        return self.draining if self.state == "failed" else self._settled is None or not steady
 
     @property
     def news_s(self) -> float:
@@ -172,7 +169,7 @@ class Running:
             state=self.state,
             query_ms=self.query_ms,
             slowdown=self._observed.slowdown,
-            memory_bytes=self._memory(),
+            memory_bytes=self.child.resident_bytes if self.child else 0,
             positions=self.backlog().positions,
             age_ms=self._heard.age_ms(self._now()),
             **(stats.counters.model_dump() if stats else {}),
@@ -401,9 +398,3 @@ class Running:
                 reason=self.reason,
             )
         )
-
-    def _memory(self) -> int:
-        try:
-            return int(psutil.Process(self.child.pid).memory_info().rss) if self.child else 0
-        except psutil.Error:
-            return 0

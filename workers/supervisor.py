@@ -3,7 +3,7 @@
 Each step:
  1. Follow the view. A newer boot id under our keys ends this process; an older one after our writes is written over; our own
     verdict, or our record gone, stops all instances and brings us back with a new boot id.
- 2. Start and stop instances and builds as they are placed, within cores and memory. What can't be started is tried again
+ 2. Start and stop instances and builds as they are placed, within cores and memory, going by what has changed. What can't be started is tried again
     after a pause, and keeps nothing else from running.
  3. Let every instance hear its child and keep its partitions.
  4. Once a second, and after a write that failed: compare our keys in the view with what is so, and write what differs.
@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import psutil
-
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter
@@ -31,7 +29,6 @@ from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import Fenced, ProducerFatal
 from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker, worker_of
 from infaas.schemas.names import check_name
-from infaas.schemas.reports import Backlog, BacklogEntry, WorkerReport
 from infaas.store.boot import is_boot_id, next_boot_id
 from infaas.store.facts import FactWriter
 from infaas.store.table import Change, Table
@@ -39,13 +36,12 @@ from infaas.store.view import View
 from infaas.workers.admission import Reserved, admit
 from infaas.workers.building import MODULE, Building
 from infaas.workers.placed import Placed
+from infaas.workers.reporting import Reporting
 from infaas.workers.running import Running
 from infaas.workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 INSTANCE_MODULE = "infaas.workers.serve"
-REPORT_EVERY_S = 0.5
-BACKLOG_EVERY_S = 0.1
 IDLE_S, QUIET_S = 0.01, 0.05
 """How often children are listened to: while something is going on, and while nothing is."""
 LATELY_S = 0.2
@@ -70,7 +66,7 @@ class Supervisor:
         self._cores, self._memory = own.core_numbers(), own.memory()
         self._outbox = Outbox(settings, client_id=self.name)
         self._table = Table(settings, client_id=self.name, before=self._before, before_prefix=f"instance/{self.name}/")
-        self._reporter = Reporter(self._outbox, settings)
+        self._reporting = Reporting(Reporter(self._outbox, settings), worker=self.name, cores=len(self._cores))
         self._running: dict[tuple[str, int], Running] = {}
         self._builds: dict[str, Building] = {}
         self._pauses: dict[Key, Backoff] = {}
@@ -82,12 +78,7 @@ class Supervisor:
         self._seen: View | None = None
         self._others: dict[str, bool] = {}
         self._readings = 0
-        self._next_report = self._next_backlog = self._next_compare = 0.0
-        self._reported: tuple[BacklogEntry, ...] = ()
-        self._news: dict[tuple[str, int], float] = {}
-        """When each instance last told how far it is, as of the last look."""
-        self._sequence = 0
-        self._cpu_s, self._cpu_at = 0.0, time.monotonic()
+        self._next_compare = 0.0
         self._table.open()
         self._boot()
 
@@ -113,7 +104,7 @@ class Supervisor:
         self._place(view)
         self._look_after(view)
         self._compare(view)
-        self._report()
+        self._reporting.step(self.boot_id, self._running, self._builds)
 
     def _wait_s(self) -> float:
         """How long metadata is waited for: children that have something to say, or that something is done with, are heard soon."""
@@ -386,56 +377,6 @@ class Supervisor:
 
     def _key(self, variant: str, number: int) -> str:
         return f"instance/{self.name}/{variant}/{number}"
-
-    # ---- reports
-
-    def _report(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_backlog:
-            self._next_backlog = now + BACKLOG_EVERY_S
-            news = {key: instance.news_s for key, instance in self._running.items()}
-            if news != self._news:
-                self._news = news
-                self._report_backlog()
-        if now >= self._next_report:
-            self._next_report = now + REPORT_EVERY_S
-            self._report_all(now)
-
-    def _report_backlog(self) -> None:
-        entries = tuple(instance.backlog() for instance in self._running.values())
-        positions = tuple(entry.model_copy(update={"age_ms": 0.0}) for entry in entries)
-        if positions != self._reported:
-            self._reported = positions
-            self._reporter.send(Backlog(worker=self.name, boot_id=self.boot_id, entries=entries), self.name)
-
-    def _report_all(self, now: float) -> None:
-        for instance in self._running.values():
-            instance.slot()
-        self._sequence += 1
-        reserved = sum(len(child.cores) for child in self._children())
-        report = WorkerReport(
-            worker=self.name,
-            boot_id=self.boot_id,
-            sequence=self._sequence,
-            instances=tuple(instance.report() for instance in self._running.values()),
-            cores_used=self._cores_used(now),
-            builds=tuple(sorted(self._builds)),
-            idle_cores=len(self._cores) - reserved,
-        )
-        self._reporter.send(report, self.name)
-
-    def _cores_used(self, now: float) -> float:
-        """Cores' worth of processor time the children used since the last report."""
-        used = 0.0
-        for child in [runner.child for runner in self._children()]:
-            if child is not None:
-                try:
-                    used += sum(psutil.Process(child.pid).cpu_times()[:2])
-                except psutil.Error:
-                    continue
-        rate = max(0.0, used - self._cpu_s) / max(1e-3, now - self._cpu_at)
-        self._cpu_s, self._cpu_at = used, now
-        return round(rate, 3)
 
 
 def _restless(now_s: float, instance: Running) -> bool:
