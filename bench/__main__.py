@@ -16,6 +16,7 @@ from infaas.bench.latency import latency
 from infaas.bench.path import path
 from infaas.bench.router import router
 from infaas.bench.router_loop import TURNS
+from infaas.bench.worker.run import worker
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
 
@@ -37,6 +38,11 @@ def main() -> int:
     )
     alone.add_argument("--turns", type=int, default=TURNS, help="of each loop")
     alone.set_defaults(run=lambda given: router(turns=given.turns))
+    commands.add_parser(
+        "worker",
+        help="overload, starts, hand-overs, memory and an idle cell: what a worker does beside a query's path",
+        epilog="Example: python -m infaas.bench worker 2> progress > worker.json (three and a half minutes)",
+    ).set_defaults(run=lambda _: worker())
     attack = commands.add_parser("hostile", help="hostile records between good ones")
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")

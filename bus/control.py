@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 CLOSE_S = 5.0
 AGAIN_S = 1.0
+POLL_S = 0.5  # a command ends the wait at once; only leaving waits for its end
 
 
 class Pending:
@@ -166,7 +167,9 @@ class _Membership:
             auto_offset_reset="earliest",
             ack_policy=AckPolicy.MANUAL,
             session_timeout_ms=self._settings.session_timeout_ms,
-            heartbeat_interval_ms=max(30, self._settings.session_timeout_ms // 10),
+            # Alone in its group while it leads: only its successor's joining, or its own death, is told by these.
+            heartbeat_interval_ms=max(30, self._settings.session_timeout_ms // 4),
+            polling_interval=POLL_S,
         )
         async def on_command(_: Any, message: KafkaMessage) -> None:
             raw = message.raw_message

@@ -20,7 +20,7 @@ from infaas.schemas.errors import KafkaUnavailable, OffsetLost
 
 log = logging.getLogger(__name__)
 BATCH = 10_000
-WAIT_MS = 10  # a control topic: a long fetch delays nothing but the first record after an assignment
+WAIT_MS = 500  # data ends a wait at once, and this partition is the only one that is fetched: a long one delays nothing
 
 
 class Follower:

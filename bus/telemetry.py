@@ -19,6 +19,7 @@ from infaas.schemas.topics import TELEMETRY
 
 log = logging.getLogger(__name__)
 BATCH = 10_000
+WAIT_MS = 500  # data ends a wait at once
 
 
 class TelemetryReader:
@@ -26,9 +27,12 @@ class TelemetryReader:
 
     def __init__(self, settings: BusSettings, *, client_id: str, back_ms: int = 5_000, timeout: float = 10.0) -> None:
         self._topic = settings.names.of(TELEMETRY)
+        self._reading = True
         self._consumer = Consumer(
             # A report that was deleted before we read it is no loss: the next one says more.
-            settings.consumer(client_id, settings.names.group(f"telemetry-{client_id}"), reset="latest", wait_ms=50),
+            settings.consumer(
+                client_id, settings.names.group(f"telemetry-{client_id}"), reset="latest", wait_ms=WAIT_MS
+            ),
             logger=log,
         )
         since = TopicPartition(self._topic, 0, int(time.time() * 1000) - back_ms)
@@ -55,6 +59,18 @@ class TelemetryReader:
             except InfaasError as bad:
                 log.warning("a report that can't be read", extra={"error": str(bad)})
         return out
+
+    def rest(self) -> None:
+        """Reads nothing from here on, and the broker sends nothing: each report wakes everybody who follows them."""
+        if self._reading:
+            self._reading = False
+            self._consumer.unassign()
+
+    def resume(self) -> None:
+        """Reads what comes from now on; what was reported meanwhile is history."""
+        if not self._reading:
+            self._reading = True
+            self._consumer.assign([TopicPartition(self._topic, 0, OFFSET_END)])
 
     def close(self) -> None:
         """Stops reading."""

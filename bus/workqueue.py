@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infaas.bus.ask import ask
-from infaas.bus.commits import Commit, Place, ask_commits
+from infaas.bus.commits import Commit, Place
+from infaas.bus.enquiries import ASK_TIMEOUT_S, Enquiries
 from infaas.bus.errors import translate
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.record import Record
@@ -25,8 +26,7 @@ from infaas.schemas.errors import InfaasError, KafkaUnavailable, OffsetLost, Unk
 from infaas.schemas.topics import WORK_GROUP
 
 log = logging.getLogger(__name__)
-ASK_TIMEOUT_S = 2.0
-"""Of a question: an instance has to say something more often than every five seconds."""
+WAIT_MS = 100  # data ends a wait at once; what begins waits for it, if nothing comes for what is there already
 SERVE_S = 0.005
 KEPT = 64
 
@@ -49,10 +49,16 @@ class WorkQueue:
         settings: of the cell.
         client_id: shown by the broker.
         wait_ms: longest fetch; a newly assigned partition may wait this long for the fetch before it.
+        enquiries: by whom questions are asked; None = it has its own.
     """
 
-    def __init__(self, settings: BusSettings, *, client_id: str, wait_ms: int = 10) -> None:
+    def __init__(
+        self, settings: BusSettings, *, client_id: str, wait_ms: int = WAIT_MS, enquiries: Enquiries | None = None
+    ) -> None:
         group = settings.names.group(WORK_GROUP)
+        self._enquiries = enquiries or Enquiries(settings, client_id=f"{client_id}-questions")
+        self._beginning: dict[Place, int] = {}
+        """Assigned, and not yet told to the client, with their offsets."""
         self._assigned: set[Place] = set()
         self._known: dict[str, int] = {}
         self._kept: deque[Message] = deque()
@@ -73,9 +79,7 @@ class WorkQueue:
         Raises:
             KafkaUnavailable: if the broker does not answer.
         """
-        places = [(topic, partition) for partition in partitions]
-        commits = ask_commits(self._consumer, places, ASK_TIMEOUT_S)
-        return {partition: commit for (_, partition), commit in commits.items()}
+        return self._enquiries.committed(topic, partitions)
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The low watermark and the end of a partition, asked of the broker.
@@ -83,13 +87,7 @@ class WorkQueue:
         Raises:
             RetryableError: if it does not answer, or has no such partition yet.
         """
-        where = TopicPartition(topic, partition)
-        watermarks = ask(
-            lambda: self._consumer.get_watermark_offsets(where, timeout=ASK_TIMEOUT_S),
-            f"asking for the end of {topic}-{partition}",
-            ASK_TIMEOUT_S,
-        )
-        return int(watermarks[0]), int(watermarks[1])
+        return self._enquiries.watermarks(topic, partition)
 
     def end(self, topic: str, partition: int) -> int:
         """The end of an assigned partition as of the last fetch; -1 if nothing was fetched yet."""
@@ -108,6 +106,7 @@ class WorkQueue:
         """
         if partition < self._known.get(topic, 0):
             return
+        self._enquiries.learn(topic, partition)  # who is told that there is none yet has waited for no fetch
         self._known[topic] = ask(
             lambda: ask_partition_count(self._consumer, topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S
         )
@@ -115,9 +114,12 @@ class WorkQueue:
             raise UnknownTopic(f"{topic} has {self._known[topic]} partitions, not yet a partition {partition}")
 
     def assign(self, topic: str, partition: int, offset: int) -> None:
-        """Starts consuming a partition at an offset."""
+        """Starts consuming a partition at an offset, from the next `take` on.
+
+        All that begin by then begin with one fetch: of one after the other each would wait for the fetch of those before it.
+        """
         self.learn(topic, partition)
-        self._consumer.incremental_assign([TopicPartition(topic, partition, offset)])
+        self._beginning[topic, partition] = offset
         self._assigned.add((topic, partition))
 
     def unassign(self, topic: str, partition: int) -> None:
@@ -126,7 +128,8 @@ class WorkQueue:
             self._assigned.discard((topic, partition))
             self._lost.discard((topic, partition))
             self._kept = deque(m for m in self._kept if (m.topic(), m.partition()) != (topic, partition))
-            self._consumer.incremental_unassign([TopicPartition(topic, partition)])
+            if self._beginning.pop((topic, partition), None) is None:
+                self._consumer.incremental_unassign([TopicPartition(topic, partition)])
 
     @property
     def assigned(self) -> frozenset[Place]:
@@ -181,6 +184,7 @@ class WorkQueue:
     def close(self) -> None:
         """Stops consuming; commits nothing."""
         self._consumer.close()
+        self._enquiries.close()
 
     def _await(self, positions: Mapping[Place, tuple[int, str]]) -> None:
         begun = len(self._answers)
@@ -192,6 +196,9 @@ class WorkQueue:
             raise KafkaUnavailable(f"committing work: not confirmed in {ASK_TIMEOUT_S:g} s")
 
     def _poll(self, timeout: float) -> None:
+        if self._beginning:
+            self._consumer.incremental_assign([TopicPartition(*at, offset) for at, offset in self._beginning.items()])
+            self._beginning.clear()
         message = self._consumer.poll(timeout) if len(self._kept) < KEPT or timeout else None
         if message is not None:
             self._kept.append(message)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Sequence
 from typing import IO, Protocol
 
+import psutil
+
 from infaas.host.channel import Inbox, line_of
 from infaas.host.forkserver import ForkServer, Request
 from infaas.host.messages import FROM_CHILD, FromChild, Message
@@ -83,6 +85,14 @@ class Child:
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
+
+    @property
+    def resident_bytes(self) -> int:
+        """Its memory; 0 = it has none any more."""
+        try:
+            return int(psutil.Process(self.pid).memory_info().rss)
+        except psutil.Error:
+            return 0
 
     def tell(self, message: Message) -> None:
         """Sends a message, at once or as soon as the child reads; one that is gone is noticed by `status`."""

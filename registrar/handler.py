@@ -96,6 +96,11 @@ class Handler:
         self._epoch = -1
         self._in_hand: _InHand | None = None
 
+    @property
+    def busy(self) -> bool:
+        """Whether a command is in hand."""
+        return self._in_hand is not None
+
     def step(self, view: View, epoch: int) -> None:
         """Goes on with the command in hand, or takes the next; never waits.
 

@@ -28,7 +28,8 @@ from infaas.store.lane import Lane
 from infaas.store.view import View
 
 log = logging.getLogger(__name__)
-IDLE_S = 0.02
+IDLE_S, BUSY_S = 0.05, 0.01
+"""How long metadata is waited for: while there is nothing to do, and while a command is in hand."""
 LOOK_EVERY_S = 1.0
 TOPICS_S = 60.0
 
@@ -43,7 +44,7 @@ class Registrar:
 
     def __init__(self, *, settings: BusSettings, own: RegistrarSettings) -> None:
         self._names = settings.names
-        self._candidate = Candidate(settings, role="registrar", name=own.name)
+        self._candidate = Candidate(settings, role="registrar", name=own.name, needs_reports=False)
         self.leadership, self._outbox = self._candidate.leadership, self._candidate.outbox
         self._admin = Admin(settings, client_id=own.name)
         self._topics_lane = Lane("topics", deadline_s=TOPICS_S)
@@ -61,7 +62,7 @@ class Registrar:
         Raises:
             ProducerFatal: the process has to start again.
         """
-        self._candidate.step(IDLE_S)
+        self._candidate.step(BUSY_S if self._handler.busy or self._topics_lane.busy else IDLE_S)
         if not self._candidate.leads:
             self._handler.drop()
             self._topics = frozenset()  # another makes and deletes them now

@@ -51,7 +51,8 @@ from infaas.store.table import Table
 BATCH = 500
 TOGETHER = 32
 """Queries that go out together: the first of them waits for as many choices."""
-IDLE_S = 0.005
+IDLE_S, QUIET_S = 0.005, 0.05
+"""How long queries are waited for: while something is on its way, and while nothing is."""
 REPORT_EVERY_S = 0.5
 TURN_S = 0.1
 WANT_AGAIN_S = 0.5
@@ -113,13 +114,13 @@ class Router:
         Raises:
             ProducerFatal: the process has to start again.
         """
-        self._follow()
+        self._pace.wait()
+        taken = self._intake.take(BATCH, IDLE_S if self._outbox.pending or self._intake.pending else QUIET_S)
+        self._pace.took(len(taken))
+        self._follow()  # after the wait: what is decided is decided on what is known then
         self._moment.clear()
         self._deliveries.turn = int(time.monotonic() / TURN_S)
         self._reselect()
-        self._pace.wait()
-        taken = self._intake.take(BATCH, IDLE_S)
-        self._pace.took(len(taken))
         for record in taken:
             self._unread.append(Envelope(record, self._default, returned=record.topic == self._returns))
         waits = False

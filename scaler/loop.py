@@ -48,7 +48,8 @@ from infaas.store.view import View
 log = logging.getLogger(__name__)
 EVERY_S = 1.0
 URGENT_S = 0.1
-IDLE_S = 0.02
+IDLE_S = 0.05
+SOON_S = 0.01  # something is to be done, as soon as what we have written is read back
 BUSY_S = 0.002  # a decision is under way: its result is waited for
 VERDICTS_EVERY_S = 0.1
 DECIDE_S = 60.0
@@ -104,7 +105,7 @@ class Scaler:
         Raises:
             ProducerFatal: the process has to start again.
         """
-        news = self._candidate.step(BUSY_S if self._deciding.busy else IDLE_S)
+        news = self._candidate.step(self._wait_s())
         now = time.monotonic()
         self._hear(news, now)
         if not self._candidate.leads:
@@ -118,6 +119,12 @@ class Scaler:
         for lane in self._lanes:
             lane.step(self.leadership.epoch)
         self._ask(now)
+
+    def _wait_s(self) -> float:
+        """How long news are waited for: what is reported ends the wait, what is done elsewhere does not."""
+        if self._deciding.busy:
+            return BUSY_S
+        return SOON_S if self._urgent or not self._candidate.settled else IDLE_S
 
     def close(self) -> None:
         """Resigns, so that a standby need not wait."""

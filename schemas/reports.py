@@ -143,7 +143,7 @@ class VariantWanted(Report):
 
 
 class Tick(Report):
-    """A leader's sign of life, every 0.2 s."""
+    """A leader's sign of life: the scaler's every 0.2 s, the registrar's every 0.5 s."""
 
     kind: Literal["tick"] = "tick"
     role: Literal["scaler", "registrar"]

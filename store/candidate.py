@@ -30,9 +30,12 @@ class Candidate:
         settings: of the cell.
         role: what is led.
         name: shown by the broker.
+        needs_reports: whether a leader acts on reports, and so waits for them in place of metadata; one that does not
+            reads them only while it stands by.
     """
 
-    def __init__(self, settings: BusSettings, *, role: Role, name: str) -> None:
+    def __init__(self, settings: BusSettings, *, role: Role, name: str, needs_reports: bool = True) -> None:
+        self._needs_reports = needs_reports
         self.outbox = Outbox(settings, client_id=name)
         self.table = Table(settings, client_id=name)
         self._telemetry = TelemetryReader(settings, client_id=name)
@@ -45,12 +48,19 @@ class Candidate:
         Raises:
             ProducerFatal: the process has to start again.
         """
-        changes = self.table.poll(wait_s)
+        waits_for_reports = self.leads and self._needs_reports
+        reports = self._telemetry.poll(wait_s) if waits_for_reports else []
+        changes = self.table.poll(0.0 if waits_for_reports else wait_s)
         self.outbox.poll(0)
-        reports = self._telemetry.poll(0)
+        if not waits_for_reports:
+            reports = self._telemetry.poll(0)
         for report, _ in reports:
             self.leadership.observe(report)
         self.leadership.step()
+        if self.leads and not self._needs_reports:
+            self._telemetry.rest()
+        else:
+            self._telemetry.resume()
         return News(tuple(changes), tuple(reports))
 
     @property

@@ -68,7 +68,8 @@ class Picture:
     def view(self) -> View:
         """The picture now; the same object until something changes."""
         if self._view is None or self._view.offset != self.offset:
-            self._view = View(self.offset, self.catalogue_version, dict(self._kinds), dict(self.epochs))
+            derived = {} if self._view is None else self._view.derived
+            self._view = View(self.offset, self.catalogue_version, dict(self._kinds), dict(self.epochs), derived)
             self._shared = set(self._kinds)
         return self._view
 

@@ -68,6 +68,8 @@ class Table:
         self._look: _Look | None = None
         self._complete_s = self._next_look_s = clock()
         self._rebuild_s: float | None = None
+        self.readings = 0
+        """How often the whole was read: what a reader keeps of the changes since is then void."""
 
     @property
     def epochs(self) -> Mapping[str, int]:
@@ -101,6 +103,7 @@ class Table:
             picture.apply(picture.read(record))
         picture.offset = max(picture.offset, self._follower.position)
         self._picture, self._rebuild_s, self._look = picture, None, None
+        self.readings += 1
         self._complete_s, self._next_look_s = now, now + LOOK_EVERY_S
 
     def poll(self, timeout: float = 0.0) -> list[Change]:

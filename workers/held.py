@@ -17,6 +17,9 @@ from infaas.workers.work import Work
 
 LOOK = 2
 """As many of the largest batch are looked at for the next one."""
+SMOOTH = 0.1
+BATCH_ROWS = 8
+"""A batch costs about as much beside its model as so many of its rows do."""
 
 
 class _Queue:
@@ -50,6 +53,8 @@ class Held:
         self._profile = profile
         self._max_rows = profile.max_batch
         self._latency = [profile.latency_ms(rows) for rows in range(profile.max_batch + 1)]
+        self._beside_ms = 0.0
+        self._delivery_ms = 0.0
         self._online, self._offline = _Queue(), _Queue()
         self._numbers = count()
 
@@ -60,6 +65,18 @@ class Held:
             queue.alone.append(work)
         else:
             heappush(queue.together, (work.travel.deadline_ms, next(self._numbers), work))
+
+    def ran(self, rows: int, took_ms: float, delivery_ms: float) -> None:
+        """Learns what a batch takes beside the model, without which everything is a little late once there is more than can be done.
+
+        Args:
+            rows: of the batch.
+            took_ms: from the moment of `take_batch` until its replies were sent.
+            delivery_ms: until replies stand in their topic.
+        """
+        beside_ms = max(0.0, took_ms - self._profile.latency_ms(rows)) / (rows + BATCH_ROWS)
+        self._beside_ms += SMOOTH * (beside_ms - self._beside_ms)
+        self._delivery_ms += SMOOTH * (delivery_ms - self._delivery_ms)
 
     def __bool__(self) -> bool:
         return bool(self._online or self._offline)
@@ -141,10 +158,12 @@ class Held:
 
     def _expired(self, work: Work, now_ms: float) -> bool:
         """Whether nobody would want it any more when it was answered at the earliest."""
-        return now_ms + self._latency[1] > work.travel.drop_after_ms
+        return now_ms + self._latency_ms(1) > work.travel.drop_after_ms
 
     def _latency_ms(self, rows: int) -> float:
-        return self._latency[rows] if rows <= self._max_rows else self._profile.latency_ms(rows)
+        """From now until the replies of a batch can be read."""
+        model_ms = self._latency[rows] if rows <= self._max_rows else self._profile.latency_ms(rows)
+        return model_ms + (rows + BATCH_ROWS) * self._beside_ms + self._delivery_ms
 
 
 def _shape(work: Work) -> tuple[tuple[str, tuple[int, ...]], ...]:

@@ -49,7 +49,8 @@ from infaas.workers.voice import Voice
 from infaas.workers.work import Work
 
 log = logging.getLogger(__name__)
-IDLE_S = 0.01
+RELEASING_S, IDLE_S, QUIET_S = 0.002, 0.01, 0.05
+"""How long queries are waited for: while somebody waits for us, while something is on its way, and while nothing is."""
 BRIEF_MS = 1.0
 """A model that takes less is no pause in which more could gather."""
 COMMIT_EVERY_S = 0.1
@@ -104,6 +105,8 @@ class Instance:
         self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
         self._told: object = None
+        self._done: tuple[int, dict[int, int]] | None = None
+        """How far it was when it last told of it, having nothing in hand."""
         self.stopping = False
         voice.say(Ready())
 
@@ -172,7 +175,7 @@ class Instance:
         if not self._partitions or room <= 0:
             self._deliver(IDLE_S if not self._held else 0.0)
             return
-        waiting = 0.0 if self._held or self._flows else IDLE_S
+        waiting = 0.0 if self._held or self._flows else self._patience_s()
         if self._brief and not self._held:
             self._pace.wait()
         taken = self._partitions.take(room, waiting)
@@ -185,6 +188,12 @@ class Instance:
         self._flows = bool(offline)  # more may be there, and only online work is waited for
         for part, record in offline:
             self._accept(part, record)
+
+    def _patience_s(self) -> float:
+        """How long queries are waited for: what is confirmed meanwhile is seen no sooner."""
+        if self._partitions.releasing:
+            return RELEASING_S
+        return IDLE_S if self._answers.unconfirmed else QUIET_S
 
     def _accept(self, part: Partition, record: Record) -> None:
         self._tally.count("arrived")
@@ -221,6 +230,8 @@ class Instance:
             batch = self._held.take_batch(now_ms, self._decode, lambda work: self._answers.expired(work, now_ms))
             if batch:
                 self._run_batch(batch)
+                took_ms = self._clock.now_ms() - now_ms
+                self._held.ran(sum(work.rows for work in batch), took_ms, self._outbox.delivery_ms)
 
     def _run_alone(self, work: Work) -> None:
         """After a death: everything before it is confirmed and committed, with a mark, before it is even decoded."""
@@ -305,7 +316,15 @@ class Instance:
             self._partitions.commit()
         if now >= self._next_stats:
             self._next_stats = now + STATS_EVERY_S
-            stats = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
-            if stats != self._told:
-                self._told = stats
-                self._voice.say(stats)
+            self._tell_stats()
+
+    def _tell_stats(self) -> None:
+        """Says how far it is, if that is news; without work it is as far as it was."""
+        done = None if self._partitions.in_hand else (self._tally.arrived, self._partitions.furthest())
+        if done is not None and done == self._done:
+            return
+        self._done = done
+        stats = self._tally.stats(self._partitions.positions(), offline=self._partitions.offline_in_hand)
+        if stats != self._told:
+            self._told = stats
+            self._voice.say(stats)

@@ -42,6 +42,11 @@ class Ownership:
         """Whether a fact has yet to be read back."""
         return "taking" in self.holding.values()
 
+    @property
+    def steady(self) -> bool:
+        """Whether all that is ours is held: nothing is on its way."""
+        return all(holding == "held" for holding in self.holding.values())
+
     def taken(self) -> tuple[int, ...]:
         """What the fact says."""
         return tuple(sorted(p for p, holding in self.holding.items() if holding != "denied"))

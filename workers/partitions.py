@@ -93,6 +93,10 @@ class Partitions:
         self._never_begun.clear()
         if self.busy:
             self._attempt(self._begin_again)
+            for order, _ in list(
+                self._orders.values()
+            ):  # all that is asked first: what begins together is fetched together
+                self._attempt(lambda order=order: self._read(order))  # type: ignore[misc]
             for order, begun in list(self._orders.values()):
                 self._attempt(lambda order=order, begun=begun: out.extend(self._carry_out(order, begun)))  # type: ignore[misc]
         return [*out, *self._let_go()]
@@ -109,6 +113,11 @@ class Partitions:
 
     def __bool__(self) -> bool:
         return bool(self._parts)
+
+    @property
+    def releasing(self) -> bool:
+        """Whether somebody else waits for one of them."""
+        return any(part.release_by is not None for part in self._parts.values())
 
     # ---- records
 
@@ -213,6 +222,16 @@ class Partitions:
 
     # ---- within
 
+    def _read(self, order: Take) -> None:
+        partition = order.partition
+        if self._holds(partition) or self._orders[partition][1] is not None:
+            return
+        begun = [
+            beginning.read(self._queues[topic], topic, order, worker=self._worker, online=at == 0)
+            for at, topic in enumerate(self._topics)
+        ]
+        self._orders[partition] = (order, begun)
+
     def _carry_out(self, order: Take, begun: list[Beginning] | None) -> list[Message]:
         partition = order.partition
         if self._holds(partition):
@@ -221,11 +240,7 @@ class Partitions:
             del self._orders[partition]
             return [Taken(partition=partition)]
         if begun is None:
-            begun = [
-                beginning.read(self._queues[topic], topic, order, worker=self._worker, online=at == 0)
-                for at, topic in enumerate(self._topics)
-            ]
-            self._orders[partition] = (order, begun)
+            return []  # it could not be asked for
         marks = beginning.marks(begun)
         for place, position in marks.items():
             self._queues[place[0]].commit({place: position}, wait=True)

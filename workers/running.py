@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable
 from typing import assert_never
 
-import psutil
-
 from infaas.host.backoff import Backoff
 from infaas.host.child import Child
 from infaas.host.deadlines import HEARTBEAT_S, RELEASE_S
@@ -92,6 +90,8 @@ class Running:
         self._drain_by_s = 0.0
         self._sequence = 0
         self._fact_s = 0.0
+        self._settled: View | None = None
+        """The view on which its partitions are as they should be; None = they have to be looked at."""
         self._crashes, self._backoff = Crashes(), Backoff()
         self.child: Child | None = None
         self._observed, self._batches = Observed(), 0
@@ -103,6 +103,17 @@ class Running:
     def memory_bytes(self) -> int:
         """What it is accounted with."""
         return self.profile.peak_memory_bytes
+
+    @property
+    def changing(self) -> bool:
+        """Whether it starts or ends, or partitions come or go."""
+        steady = self.state in SERVING and not self.draining and self.ownership.steady
+        return self.draining if self.state == "failed" else self._settled is None or not steady
+
+    @property
+    def news_s(self) -> float:
+        """When it last told of its work, monotonic; 0 = never."""
+        return self._heard.stats_s
 
     @property
     def gone(self) -> bool:
@@ -127,11 +138,13 @@ class Running:
             self._keep(self.child)
         if self.child is None:
             self._maybe_start()
-        elif self.state not in ("starting", "failed"):
+        elif self.state not in ("starting", "failed") and (view is not self._settled or self.changing):
+            self._settled = view
             self._own(self.child, view, others=others)
 
     def read_back(self, fact: Instance, before: View) -> None:
         """One of its facts was read in the log."""
+        self._settled = None
         self.ownership.read_back(fact, before)
 
     def slot(self) -> None:
@@ -157,7 +170,7 @@ class Running:
             state=self.state,
             query_ms=self.query_ms,
             slowdown=self._observed.slowdown,
-            memory_bytes=self._memory(),
+            memory_bytes=self.child.resident_bytes if self.child else 0,
             positions=self.backlog().positions,
             age_ms=self._heard.age_ms(self._now()),
             **(stats.counters.model_dump() if stats else {}),
@@ -368,6 +381,7 @@ class Running:
 
     def _fact(self) -> None:
         self._sequence += 1
+        self._settled = None
         self._fact_s = self._now()
         ownership = self.ownership
         self._write(
@@ -385,9 +399,3 @@ class Running:
                 reason=self.reason,
             )
         )
-
-    def _memory(self) -> int:
-        try:
-            return int(psutil.Process(self.child.pid).memory_info().rss) if self.child else 0
-        except psutil.Error:
-            return 0

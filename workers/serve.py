@@ -13,6 +13,7 @@ from pathlib import Path
 
 from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.dead_letters import DeadLetters
+from infaas.bus.enquiries import Enquiries
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import ReplySender
 from infaas.bus.repository import Repository
@@ -52,10 +53,11 @@ class Connections:
     def open(cls, settings: BusSettings, order: Serve) -> Connections:
         """Begins to connect; the clients go on with it in threads of their own."""
         name = f"{order.worker}-{order.variant.variant}-{order.instance}"
+        enquiries = Enquiries(settings, client_id=f"{name}-questions")
         return cls(
             outbox=Outbox(settings, client_id=name),
-            online=WorkQueue(settings, client_id=name),
-            offline=WorkQueue(settings, client_id=f"{name}-offline", wait_ms=OFFLINE_WAIT_MS),
+            online=WorkQueue(settings, client_id=name, enquiries=enquiries),
+            offline=WorkQueue(settings, client_id=f"{name}-offline", wait_ms=OFFLINE_WAIT_MS, enquiries=enquiries),
         )
 
 

@@ -3,7 +3,7 @@
 Each step:
  1. Follow the view. A newer boot id under our keys ends this process; an older one after our writes is written over; our own
     verdict, or our record gone, stops all instances and brings us back with a new boot id.
- 2. Start and stop instances and builds as they are placed, within cores and memory. What can't be started is tried again
+ 2. Start and stop instances and builds as they are placed, within cores and memory, going by what has changed. What can't be started is tried again
     after a pause, and keeps nothing else from running.
  3. Let every instance hear its child and keep its partitions.
  4. Once a second, and after a write that failed: compare our keys in the view with what is so, and write what differs.
@@ -17,8 +17,6 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-import psutil
-
 from infaas.bus.outbox import Outbox
 from infaas.bus.settings import BusSettings
 from infaas.bus.telemetry import Reporter
@@ -31,23 +29,26 @@ from infaas.schemas.catalogue import CORE_PRICE_PER_HOUR
 from infaas.schemas.errors import Fenced, ProducerFatal
 from infaas.schemas.metadata import Hardware, Instance, Owner, Variant, Worker, worker_of
 from infaas.schemas.names import check_name
-from infaas.schemas.reports import Backlog, BacklogEntry, WorkerReport
 from infaas.store.boot import is_boot_id, next_boot_id
 from infaas.store.facts import FactWriter
 from infaas.store.table import Change, Table
 from infaas.store.view import View
 from infaas.workers.admission import Reserved, admit
 from infaas.workers.building import MODULE, Building
+from infaas.workers.placed import Placed
+from infaas.workers.reporting import Reporting
 from infaas.workers.running import Running
 from infaas.workers.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 INSTANCE_MODULE = "infaas.workers.serve"
-REPORT_EVERY_S = 0.5
-BACKLOG_EVERY_S = 0.1
-IDLE_S = 0.01
+IDLE_S, QUIET_S = 0.01, 0.05
+"""How often children are listened to: while something is going on, and while nothing is."""
+LATELY_S = 0.2
 COMPARE_EVERY_S = 1.0
 FAILED_AGAIN_S = 0.1
+Key = tuple[str, int | None]
+"""A variant, and the number of the instance; None = its build."""
 
 
 class Supervisor:
@@ -65,14 +66,19 @@ class Supervisor:
         self._cores, self._memory = own.core_numbers(), own.memory()
         self._outbox = Outbox(settings, client_id=self.name)
         self._table = Table(settings, client_id=self.name, before=self._before, before_prefix=f"instance/{self.name}/")
-        self._reporter = Reporter(self._outbox, settings)
+        self._reporting = Reporting(Reporter(self._outbox, settings), worker=self.name, cores=len(self._cores))
         self._running: dict[tuple[str, int], Running] = {}
         self._builds: dict[str, Building] = {}
-        self._pauses: dict[tuple[str, int | None], Backoff] = {}
-        self._next_report = self._next_backlog = self._next_compare = 0.0
-        self._reported: tuple[BacklogEntry, ...] = ()
-        self._sequence = 0
-        self._cpu_s, self._cpu_at = 0.0, time.monotonic()
+        self._pauses: dict[Key, Backoff] = {}
+        self._placed = Placed(self.name)
+        self._waiting: set[Key] = set()
+        """What should run and does not."""
+        self._no_room: set[Key] = set()
+        """Of that, what found no room, until somebody gives some back."""
+        self._seen: View | None = None
+        self._others: dict[str, bool] = {}
+        self._readings = 0
+        self._next_compare = 0.0
         self._table.open()
         self._boot()
 
@@ -87,23 +93,39 @@ class Supervisor:
         Raises:
             Fenced: a newer supervisor has our name; this process ends.
         """
-        for change in self._table.poll(IDLE_S):
+        for change in self._table.poll(self._wait_s()):
             self._notice(change)
         self._outbox.poll(0)
         if self._facts.failed:
             self._next_compare = min(self._next_compare, time.monotonic() + FAILED_AGAIN_S)
         view = self._table.view()
+        self._follow(view)
         self._check_life(view)
         self._place(view)
         self._look_after(view)
         self._compare(view)
-        self._report()
+        self._reporting.step(self.boot_id, self._running, self._builds)
+
+    def _wait_s(self) -> float:
+        """How long metadata is waited for: children that have something to say, or that something is done with, are heard soon."""
+        now_s = time.monotonic()
+        busy = self._outbox.pending or self._builds or any(map(partial(_restless, now_s), self._running.values()))
+        return IDLE_S if busy else QUIET_S
+
+    def _follow(self, view: View) -> None:
+        """What is known of the view is kept while it stays the same; all is looked at only where all of it was read anew."""
+        if view is self._seen:
+            return
+        self._seen, self._others = view, {}
+        if self._table.readings != self._readings:
+            self._readings = self._table.readings
+            self._placed.read(view)
 
     def _look_after(self, view: View) -> None:
         """What goes wrong with one of them is its own failure, never ours."""
         for (variant, number), instance in list(self._running.items()):
             try:
-                instance.step(view, others=self._others(view, variant))
+                instance.step(view, others=self._others_of(view, variant))
             except ProducerFatal:
                 raise
             except Exception as error:
@@ -146,6 +168,7 @@ class Supervisor:
     def _forget(self, key: tuple[str, int], instance: Running) -> None:
         """It has ended. A fact that tells of a death stays: the next owner asks for it."""
         del self._running[key]
+        self._no_room.clear()
         if instance.ownership.died:
             instance.stop()
         else:
@@ -185,6 +208,7 @@ class Supervisor:
                 if change.key not in self._facts:
                     self._facts.delete(change.key)
         self._facts.notice(change)
+        self._placed.notice(change)
 
     def _check_life(self, view: View) -> None:
         verdict = view.verdicts.get(self.name)
@@ -194,6 +218,9 @@ class Supervisor:
             self.abandon()
             self._running.clear()
             self._builds.clear()
+            self._waiting.clear()
+            self._no_room.clear()
+            self._placed.read(view)
             self._boot()
 
     def _before(self, change: Change, before: View) -> None:
@@ -220,30 +247,57 @@ class Supervisor:
     def _place(self, view: View) -> None:
         if not self._born_seen:
             return
-        wanted, builds = self._wanted(view)
+        for variant in self._placed.take_changed():
+            self._reconsider(view.variants.get(variant), variant)
         for (variant, number), instance in list(self._running.items()):
-            if (variant, number) not in wanted or variant not in view.variants:
-                instance.drain()
             if instance.gone or (instance.draining and instance.state == "failed"):
                 instance.end()
                 self._forget((variant, number), instance)
+                self._placed.reconsider(variant)
         for variant, build in list(self._builds.items()):
-            if variant not in builds or build.done:
-                build.end()
-                del self._builds[variant]
-        for variant, number in sorted(wanted - set(self._running)):
-            self._try((variant, number), partial(self._start, view.variants[variant], number))
-        for variant in sorted(builds - set(self._builds)):
-            if variant not in view.built:
-                self._try((variant, None), partial(self._build, view, view.variants[variant]))
+            if build.done:
+                self._end_build(variant)
+                self._placed.reconsider(variant)
+        self._start_what_waits(view)
 
-    def _try(self, key: tuple[str, int | None], start: Callable[[], None]) -> None:
+    def _reconsider(self, record: Variant | None, variant: str) -> None:
+        """Of one variant: ends what should not run, and remembers what should and does not."""
+        numbers = self._placed.instances(record)
+        for (name, number), instance in self._running.items():
+            if name == variant and number not in numbers:
+                instance.drain()
+        if variant in self._builds and not self._placed.builds(record):
+            self._end_build(variant)
+        self._waiting = {key for key in self._waiting if key[0] != variant}
+        self._waiting |= {(variant, number) for number in numbers if (variant, number) not in self._running}
+        if self._placed.builds(record) and variant not in self._builds:
+            self._waiting.add((variant, None))
+        self._no_room -= {key for key in self._no_room if key[0] == variant}
+
+    def _start_what_waits(self, view: View) -> None:
+        """What found no room waits until somebody gives some back."""
+        if len(self._waiting) == len(self._no_room):
+            return
+        for variant, number in sorted(self._waiting - self._no_room, key=_builds_last):
+            record = view.variants[variant]
+            if number is not None:
+                self._try((variant, number), partial(self._start, record, number))
+            elif variant in view.built or f"built/{variant}" in self._facts:
+                self._waiting.discard((variant, None))  # until what was found is taken away, which is a change
+            else:
+                self._try((variant, None), partial(self._build, view, record))
+
+    def _end_build(self, variant: str) -> None:
+        self._builds.pop(variant).end()
+        self._no_room.clear()
+
+    def _try(self, key: Key, start: Callable[[], bool]) -> None:
         """Starts something; that it can't be started is its own affair."""
         pause, now = self._pauses.setdefault(key, Backoff()), time.monotonic()
         if not pause.over(now):
             return
         try:
-            start()
+            started = start()
         except ProducerFatal:
             raise
         except Exception:
@@ -251,24 +305,14 @@ class Supervisor:
             log.exception("what is placed here can't be started", extra={"variant": key[0], "instance": key[1]})
         else:
             del self._pauses[key]
+            (self._waiting.discard if started else self._no_room.add)(key)
 
-    def _wanted(self, view: View) -> tuple[set[tuple[str, int]], set[str]]:
-        wanted, builds = set(), set()
-        for (worker, variant), placement in view.placements.items():
-            record = view.variants.get(variant)
-            if worker != self.name or record is None:
-                continue
-            if placement.build:
-                builds.add(variant)
-            if record.profile is not None and record.artifact_digest is not None:
-                wanted |= {(variant, n) for n in range(placement.instances)}
-        return wanted, builds
-
-    def _start(self, variant: Variant, number: int) -> None:
+    def _start(self, variant: Variant, number: int) -> bool:
+        """Starts an instance; False if there is no room."""
         assert variant.profile is not None
         cores = self._admit(variant.recipe.cores, variant.profile.peak_memory_bytes)
         if cores is None:
-            return  # until something that drains has ended
+            return False
         limit_bytes = self._own.instance_limit_bytes(variant.profile.peak_memory_bytes, variant.recipe.platform)
         order = Serve(
             variant=variant,
@@ -287,12 +331,14 @@ class Supervisor:
             write=self._facts.write,
             now_ms=self._outbox.clock.now_ms,
         )
+        return True
 
-    def _build(self, view: View, variant: Variant) -> None:
+    def _build(self, view: View, variant: Variant) -> bool:
+        """Starts a build; False if there is no room."""
         memory_bytes = self._own.build_share()
         cores = self._admit(variant.recipe.cores, memory_bytes)
         if cores is None:
-            return
+            return False
         done = {b: p.point for b, p in view.profiles.get(variant.variant, {}).items() if p.worker == self.name}
         order = Build(
             variant=variant,
@@ -309,6 +355,7 @@ class Supervisor:
             launch=lambda: Child(module=MODULE, cores=cores, order=order, memory_bytes=self._own.build_limit()),
             write=self._facts.write,
         )
+        return True
 
     def _admit(self, cores: int, memory_bytes: int) -> tuple[int, ...] | None:
         held = [Reserved(child.cores, child.memory_bytes) for child in self._children()]
@@ -316,11 +363,14 @@ class Supervisor:
             cores=self._cores, memory_bytes=self._memory, reserved=held, need_cores=cores, need_bytes=memory_bytes
         )
 
-    def _others(self, view: View, variant: str) -> bool:
-        """Whether another worker runs the variant, and could try what has killed here."""
-        return any(
-            i.worker != self.name and i.state not in ("failed", "stopped") for i in view.instances_of.get(variant, ())
-        )
+    def _others_of(self, view: View, variant: str) -> bool:
+        """Whether another worker runs the variant, and could try what has killed here; found out once a view."""
+        if variant not in self._others:
+            self._others[variant] = any(
+                i.worker != self.name and i.state not in ("failed", "stopped")
+                for i in view.instances_of.get(variant, ())
+            )
+        return self._others[variant]
 
     def _children(self) -> list[Running | Building]:
         return [*self._running.values(), *self._builds.values()]
@@ -328,43 +378,12 @@ class Supervisor:
     def _key(self, variant: str, number: int) -> str:
         return f"instance/{self.name}/{variant}/{number}"
 
-    # ---- reports
 
-    def _report(self) -> None:
-        now = time.monotonic()
-        if now >= self._next_backlog:
-            self._next_backlog = now + BACKLOG_EVERY_S
-            entries = tuple(instance.backlog() for instance in self._running.values())
-            positions = tuple(entry.model_copy(update={"age_ms": 0.0}) for entry in entries)
-            if positions != self._reported:
-                self._reported = positions
-                self._reporter.send(Backlog(worker=self.name, boot_id=self.boot_id, entries=entries), self.name)
-        if now >= self._next_report:
-            self._next_report = now + REPORT_EVERY_S
-            for instance in self._running.values():
-                instance.slot()
-            self._sequence += 1
-            reserved = sum(len(child.cores) for child in self._children())
-            report = WorkerReport(
-                worker=self.name,
-                boot_id=self.boot_id,
-                sequence=self._sequence,
-                instances=tuple(instance.report() for instance in self._running.values()),
-                cores_used=self._cores_used(now),
-                builds=tuple(sorted(self._builds)),
-                idle_cores=len(self._cores) - reserved,
-            )
-            self._reporter.send(report, self.name)
+def _restless(now_s: float, instance: Running) -> bool:
+    """Whether something is going on there."""
+    return instance.changing or now_s - instance.news_s < LATELY_S
 
-    def _cores_used(self, now: float) -> float:
-        """Cores' worth of processor time the children used since the last report."""
-        used = 0.0
-        for child in [runner.child for runner in self._children()]:
-            if child is not None:
-                try:
-                    used += sum(psutil.Process(child.pid).cpu_times()[:2])
-                except psutil.Error:
-                    continue
-        rate = max(0.0, used - self._cpu_s) / max(1e-3, now - self._cpu_at)
-        self._cpu_s, self._cpu_at = used, now
-        return round(rate, 3)
+
+def _builds_last(key: Key) -> tuple[bool, str, int]:
+    variant, number = key
+    return number is None, variant, number or 0

@@ -26,6 +26,11 @@ class Tally:
         """One more query has."""
         self._counts[what] += 1
 
+    @property
+    def arrived(self) -> int:
+        """Queries so far, in whatever they have ended."""
+        return self._counts["arrived"]
+
     def waited(self, queue_ms: float) -> None:
         """A query has waited so long before its batch began."""
         self._queue_ms.append(queue_ms)

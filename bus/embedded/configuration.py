@@ -23,6 +23,8 @@ FIXED: Mapping[str, object] = {
     # After a crash the node waits until its own former session has run out; 9 s, the default, is for a cluster.
     "broker.session.timeout.ms": 3000,
     "broker.heartbeat.interval.ms": 500,
+    # A record that says nothing, twice a second by default, is for brokers that might have missed one.
+    "metadata.max.idle.interval.ms": 5000,
     # Members come one by one on one machine: nobody to wait for.
     "group.initial.rebalance.delay.ms": 0,
     # A killed router's partitions move within a second.

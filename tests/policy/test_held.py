@@ -131,3 +131,15 @@ def test_under_overload_one_that_fits_only_alone_does_not_make_four_late():
     queue = [Waiting(1, NOW + 10.5, "a"), *[Waiting(1, NOW + 14.0, "a")] * 4]
     assert passed_over(queue, NOW, max_rows=4, latency_ms=latency) == 1
     assert passed_over(queue[:1], NOW, max_rows=4, latency_ms=latency) == 0
+
+
+def test_what_a_batch_takes_beside_its_model_counts_as_well():
+    """Else all that is answered under overload is a little late: each batch is as large as its head's deadline allows."""
+    held = Held(PROFILE)
+    for _ in range(200):
+        held.ran(4, took_ms=13 + 12 * 1.0, delivery_ms=2.0)
+    for offset, deadline in ((0, 20.0), (1, 26.0), (2, 200.0), (3, 200.0), (4, 200.0)):
+        held.add(work(offset, deadline))
+    (batch, expired) = next(batches(held))
+    assert [one.record.offset for one in expired] == [0], "10 + 9 + 2 ms is what a row takes by itself"
+    assert [one.record.offset for one in batch] == [1, 2, 3], "three rows take 12 + 11 + 2 ms, four would take 27"

@@ -4,7 +4,7 @@
 class SilentChild:
     """What a supervisor sees of a child."""
 
-    pid = 1
+    pid, resident_bytes = 1, 0
 
     def __init__(self):
         self.said, self.told, self.ended, self.killed = [], [], None, False
