@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TypeAlias
 
 import orjson
 
@@ -20,11 +21,28 @@ from infaas.bench.worker.run import worker
 from infaas.cli.console import err
 from infaas.schemas.errors import InfaasError
 
+_Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
 
 def main() -> int:
     """Runs one benchmark."""
     parser = argparse.ArgumentParser(prog="python -m infaas.bench", description=__doc__)
     commands = parser.add_subparsers(required=True)
+    _add_speed(commands)
+    _add_faults(commands)
+    given = parser.parse_args()
+    try:
+        figures = given.run(given)
+    except InfaasError as error:
+        err.print(f"error ({error.code}): {error}", highlight=False)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    sys.stdout.write(orjson.dumps(figures).decode() + "\n")
+    return 0
+
+
+def _add_speed(commands: _Commands) -> None:
     commands.add_parser("latency", help="ratios to a plain echo").set_defaults(run=lambda _: latency())
     way = commands.add_parser("path", help="the whole way of a query, as ratios to a plain pipeline and to a bare loop")
     way.add_argument("--turns", type=int, default=4, help="of each side")
@@ -43,6 +61,9 @@ def main() -> int:
         help="overload, starts, hand-overs, memory and an idle cell: what a worker does beside a query's path",
         epilog="Example: python -m infaas.bench worker 2> progress > worker.json (three and a half minutes)",
     ).set_defaults(run=lambda _: worker())
+
+
+def _add_faults(commands: _Commands) -> None:
     attack = commands.add_parser("hostile", help="hostile records between good ones")
     attack.add_argument("--seed", type=int, default=0)
     attack.add_argument("--count", type=int, default=10_000, help="hostile records")
@@ -56,16 +77,6 @@ def main() -> int:
     matrix.add_argument("--timeline", action="store_true", help="tells what happened around each fault")
     matrix.add_argument("--write", type=Path, metavar="PAGE", help="writes the table to this page, docs/faults.md")
     matrix.set_defaults(run=_chaos)
-    given = parser.parse_args()
-    try:
-        figures = given.run(given)
-    except InfaasError as error:
-        err.print(f"error ({error.code}): {error}", highlight=False)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    sys.stdout.write(orjson.dumps(figures).decode() + "\n")
-    return 0
 
 
 def _chaos(given: argparse.Namespace) -> dict[str, object]:

@@ -38,7 +38,6 @@ from infaas.host.messages import (
     Taken,
 )
 from infaas.policy.capacity import capacity
-from infaas.schemas import metadata
 from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
 from infaas.schemas.reports import BacklogEntry, InstanceReport
 from infaas.store.view import View
@@ -385,7 +384,7 @@ class Running:
         self._fact_s = self._now()
         ownership = self.ownership
         self._write(
-            metadata.Instance(
+            Instance(
                 worker=self.me.worker,
                 boot_id=self.me.boot_id,
                 variant=self.variant.variant,
