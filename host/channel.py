@@ -21,6 +21,9 @@ from infaas.host.messages import TO_CHILD, Message, ToChild
 
 log = logging.getLogger(__name__)
 JOIN_S = 1.0
+GATHER_S = 0.005
+"""What a busy child says in so long is read together: a reader that waited for each message would be woken by each, and take the
+core that the child and the broker are working on."""
 _TELLING = threading.Lock()  # a long line of one thread is not cut by one of another
 M = TypeVar("M", bound=Message)
 
@@ -32,10 +35,18 @@ class Inbox(Generic[M]):
         descriptor: of the stream; it may be closed at any time, we have our own.
         kinds: what may come; anything else is logged and passed over.
         on_end: called when the other end is gone.
+        gather_s: how long it does not listen after it has heard something.
     """
 
-    def __init__(self, descriptor: int, kinds: TypeAdapter[M], *, on_end: Callable[[], None] = lambda: None) -> None:
-        self._kinds, self._on_end = kinds, on_end
+    def __init__(
+        self,
+        descriptor: int,
+        kinds: TypeAdapter[M],
+        *,
+        on_end: Callable[[], None] = lambda: None,
+        gather_s: float = 0.0,
+    ) -> None:
+        self._kinds, self._on_end, self._gather_s = kinds, on_end, gather_s
         self._messages: queue.SimpleQueue[M] = queue.SimpleQueue()
         self.closed = False
         # A descriptor that somebody else closed would be another stream's by the time it is read again.
@@ -55,6 +66,8 @@ class Inbox(Generic[M]):
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
                     self._put(line)
+                if self._gather_s:
+                    time.sleep(self._gather_s)
         os.close(descriptor)
         self.closed = True
         self._on_end()

@@ -11,7 +11,7 @@ from typing import IO, Protocol
 
 import psutil
 
-from infaas.host.channel import Inbox, line_of
+from infaas.host.channel import GATHER_S, Inbox, line_of
 from infaas.host.forkserver import ForkServer, Request
 from infaas.host.messages import FROM_CHILD, FromChild, Message
 from infaas.host.spawn import environment_of, spawn
@@ -74,7 +74,7 @@ class Child:
         self._unsent = b""
         self._joined = False
         try:
-            self._inbox = Inbox(self._stdout.fileno(), FROM_CHILD)
+            self._inbox = Inbox(self._stdout.fileno(), FROM_CHILD, gather_s=GATHER_S)
         except BaseException:
             self._joined = True
             self.kill()
