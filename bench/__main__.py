@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import orjson
 
-from infaas.bench.admission import SECONDS, admission
+from infaas.bench.admission import QUERIES, admission
 from infaas.bench.chaos import report
 from infaas.bench.chaos.run import chaos
 from infaas.bench.hostile import hostile
@@ -48,9 +48,9 @@ def _add_speed(commands: _Commands) -> None:
     way.add_argument("--turns", type=int, default=4, help="of each side")
     way.set_defaults(run=lambda given: path(turns=given.turns))
     room = commands.add_parser("admission", help="what is refused, or late, of what the scaler calls usable; simulated")
-    room.add_argument("--seconds", type=float, default=SECONDS, help="of virtual time, each case")
+    room.add_argument("--queries", type=int, default=QUERIES, help="of those in a hurry, each case")
     room.add_argument("--seed", type=int, default=0)
-    room.set_defaults(run=lambda given: admission(seconds=given.seconds, seed=given.seed))
+    room.set_defaults(run=lambda given: admission(queries=given.queries, seed=given.seed))
     alone = commands.add_parser(
         "router", help="the router alone: choices at scale, its loop beside a bare one, fairness"
     )

@@ -1,8 +1,12 @@
-"""When a query would be answered, and so whether it fits: for the router and the simulation of it. Pure.
+"""When a query would be answered, and so whether it fits: for the router, the scaler and the simulation of both. Pure.
 
 What is before a query at an instance, the query itself, and the way there and back. Each once, and each as it is on average: the
 99th percentile of a batch on top of a queue counts the tail twice, and near an objective of that size refuses what there is room
 for. The instance runs the earliest deadline first, so only what is due earlier is before a query, and what is under way.
+
+A router asks this of each query (`done_in_ms`). The scaler asks it of all that will come (`policy.usable`): what is ahead is then not known,
+but distributed as in a queue, and the own time with its tail; what the hops take (`left_of`), and that only what is under way and what is due
+earlier is ahead, is the same.
 """
 
 from __future__ import annotations
@@ -13,6 +17,11 @@ from math import ceil
 
 OVERHEAD_MS = 3.0
 """Of the hops, until it is observed."""
+
+
+def left_of(budget_ms: float, overhead_ms: float = OVERHEAD_MS) -> float:
+    """What the hops leave of a budget for waiting and running; a router's and the scaler's."""
+    return budget_ms - overhead_ms
 
 
 def done_in_ms(ahead_ms: float, own_ms: float, overhead_ms: float) -> float:

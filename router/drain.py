@@ -2,7 +2,8 @@
 
 A report is up to 0.1 s old. A variant that takes 10 ms a query has answered ten since then, and what was sent meanwhile still counts
 as waiting: without this, tight objectives of slow variants look unmeetable as soon as queries keep coming. So what waits is
-taken to shrink by one each `query_ms`, from the report on, and each query sent adds one at its moment. Not for ever: an instance
+taken to shrink by one each `query_ms`, from the report on, and each query sent adds one at its moment. A report counts whole queries, so how
+far the one under way has come is kept from what was estimated before: taken for a whole one at each report it alone fills a tight objective. Not for ever: an instance
 that has missed two of its reports may have stopped working.
 """
 
@@ -13,6 +14,8 @@ from collections.abc import Iterable
 from math import ceil
 
 TRUST_MS = 1000.0  # a supervisor reports every 0.5 s, news or not
+OVERDUE, FOR = 0.1, 0.5
+"""Of a query that should be done and is not, how much is taken to be left, and for how long, in times of a query: later it is another."""
 
 
 class Drain:
@@ -33,10 +36,16 @@ class Drain:
 
     @classmethod
     def since(
-        cls, report_ms: float, waiting: int, sent_ms: Iterable[float], unconfirmed: int, query_ms: float
+        cls,
+        report_ms: float,
+        waiting: int,
+        sent_ms: Iterable[float],
+        unconfirmed: int,
+        query_ms: float,
+        under_way: float = 1.0,
     ) -> Drain:
-        """From a report: what waited then, and when each later query was sent."""
-        work, at = float(waiting), report_ms
+        """From a report: what waited then, and when each later query was sent; of the first so much is left."""
+        work, at = max(0.0, waiting - 1 + under_way) if waiting else 0.0, report_ms
         for sent in sorted(sent_ms):
             now = max(at, sent)
             work, at = max(0.0, work - (now - at) / query_ms) + 1.0, now
@@ -54,6 +63,13 @@ class Drain:
         """When all that waits is worked off, and from when on nothing is taken to be worked off; ms, counted from `since_ms`."""
         at = self._at_ms - since_ms
         return at + self._work * query_ms, max(at, self._until_ms - since_ms)
+
+    def under_way(self, at_ms: float, query_ms: float) -> float:
+        """How much of the query under way is left at a moment, which may be before the last send: above 0, at most 1."""
+        left = self._work - (at_ms - self._at_ms) / query_ms
+        if left > 0:
+            return left - (ceil(left) - 1)
+        return OVERDUE if self._work and left > -FOR else 1.0
 
     def add(self, now_ms: float, query_ms: float, deadline_ms: float) -> None:
         """One more is sent there."""

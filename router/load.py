@@ -140,7 +140,9 @@ class Load:
     def _drain_since(self, live: Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
         waiting = sum(max(0, one.end - one.completed) for one in loads)
         sent = [send.at_ms for one in loads for send in one.sent]
-        drain = Drain.since(at_ms, waiting, sent, sum(one.unconfirmed for one in loads), live.seen.query_ms)
+        unconfirmed, each_ms = sum(one.unconfirmed for one in loads), live.seen.query_ms
+        begun = live.drain.under_way(at_ms, each_ms)
+        drain = Drain.since(at_ms, waiting, sent, unconfirmed, each_ms, begun)
         drain.deadlines = live.drain.deadlines
         live.drain = drain
 

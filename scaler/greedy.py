@@ -10,11 +10,10 @@ Source: INFaaS's greedy heuristic; DESIGN §8, §9 for the whole-fleet price and
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from infaas.scaler.fill import EPSILON, Option, fill
+from infaas.scaler.fill import Option, fill
 from infaas.scaler.headroom import Class, headroom, leftover, ordered
 from infaas.scaler.snapshot import Snapshot
 
@@ -66,7 +65,11 @@ def decide(
     served = [c for c in classes if c[1]]
     have = {v: n for v, n in now.fleet.items() if v in now.variants}
     room = headroom(served, have)
-    cheapest = best or best_fleet
+
+    def cheapest(asked: Sequence[Class], slack: float) -> Mapping[str, int]:
+        # A solver may know less of what classes do to each other: what it leaves out is added.
+        return best_fleet(asked, slack, best(asked, slack) if best else None)
+
     wanted_fleet = cheapest(served, SLACK)
     target, reasons = dict(have), {v: "its record is gone" for v in now.fleet if v not in have}
     if room < SLACK:
@@ -123,10 +126,10 @@ def _most_useful(
     The fill knows one class, and takes the fastest of what costs the same; a somewhat slower one that more classes may use leaves
     more room to all of them, and saves the instance they would need next.
     """
-    first = fill(left, options)
+    first = fill(left, options, fleet)
     prices = {o.variant: o.cost_per_hour for o in options}
     limit = _cost(first, prices) * (1 + SAME)
-    alone = [{o.variant: math.ceil(left / o.capacity - EPSILON)} for o in options]
+    alone = [{o.variant: o.enough(left, fleet.get(o.variant, 0))} for o in options]
     fleets = [first, *(f for f in alone if f != first and _cost(f, prices) <= limit)]
     if len(fleets) == 1:
         return first

@@ -1,7 +1,7 @@
 """How much more load what runs could take. Pure.
 
 Demand is assigned to instances, the class with the fewest options first; headroom is the largest factor by which all demand
-could grow and still be assigned (`sum over classes of x / Q <= instances` for each variant).
+could grow and still be assigned (for each variant what `Shared` allows).
 Source: INFaaS's headroom, made precise for classes that share instances.
 """
 
@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from infaas.scaler.fill import Option
+from infaas.scaler.shared import Shared
 
 Class = tuple[float, Sequence[Option]]
 """Queries/s and what can serve them."""
@@ -28,22 +29,23 @@ def ordered(classes: Sequence[Class]) -> list[Class]:
 def leftover(classes: Sequence[Class], fleet: Mapping[str, int], factor: float = 1.0) -> list[tuple[float, Class]]:
     """Queries/s of each class that do not fit on the fleet, with the class; those that fit are left out."""
     users = Counter(o.variant for _, options in classes for o in options)
-    # In one queue patient queries delay those in a hurry: an instance that serves both is kept as free as these need it.
-    rates: dict[str, float] = {}
-    spare = {variant: float(count) for variant, count in fleet.items()}
+    shared = {variant: Shared(count) for variant, count in fleet.items() if count}
     out = []
     for demand in ordered(classes):
         left = demand[0] * factor
-        for option in sorted(demand[1], key=lambda o: (users[o.variant], o.per_query, o.variant)):
-            rate = min(option.capacity, rates.get(option.variant, math.inf))
-            take = min(left, spare.get(option.variant, 0.0) * rate)
-            if take > 0:
-                rates[option.variant] = rate
-                spare[option.variant] -= take / rate
-                left -= take
+        for option in sorted(demand[1], key=lambda o: (users[o.variant], _per_query(o, fleet), o.variant)):
+            if left <= 0:
+                break
+            if option.variant in shared:
+                left -= shared[option.variant].take(option, left)
         if left > EPSILON * max(1.0, demand[0]):
             out.append((left, demand))
     return out
+
+
+def _per_query(option: Option, fleet: Mapping[str, int]) -> float:
+    """USD an hour for one query/s at full use of what there is."""
+    return option.cost_per_hour / option.rate(fleet.get(option.variant, 1))
 
 
 def headroom(classes: Sequence[Class], fleet: Mapping[str, int]) -> float:

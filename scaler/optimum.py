@@ -1,7 +1,9 @@
 """The cheapest fleet there is, as an integer program solved by SciPy's HiGHS: what the greedy policy is measured against.
 
 Minimise `sum C_v n_v` so that each class's load is split over its variants (`sum_v y_cv = 1`) and each variant's instances hold
-their share (`sum_c y_cv load_c / Q_cv <= n_v`), n integer.
+their share (`sum_c y_cv load_c / Q_cv <= n_v`), n integer. Of variants whose instances take more each the more there are, the rate of a
+step counts only with so many instances: one binary z a step, `y_cvs <= z_vs`, `s z_vs <= n_v`.
+What classes with different objectives do to each other on one variant is not in it: it is a lower bound then.
 """
 
 from __future__ import annotations
@@ -35,20 +37,36 @@ def optimum(classes: Sequence[Class], slack: float = 1.0) -> dict[str, int]:
         return {}
     prices = {o.variant: o.cost_per_hour for _, options in asked for o in options}
     names = sorted(prices)
-    pairs = [(c, o) for c, (_, options) in enumerate(asked) for o in options]
-    width = len(names) + len(pairs)
+    parts = [
+        (c, o.variant, least, rate)
+        for c, (_, options) in enumerate(asked)
+        for o in options
+        for least, rate in [(1, o.capacity), *((n, each) for n, each in o.pooled if n > 1)]
+    ]
+    steps = sorted({(name, least) for _, name, least, _ in parts if least > 1})
+    first_part, first_step = len(names), len(names) + len(parts)
+    width = first_step + len(steps)
     whole, share = lil_array((len(asked), width)), lil_array((len(names), width))
-    for at, (c, option) in enumerate(pairs):
-        column, row = len(names) + at, names.index(option.variant)
+    opened = lil_array((len(parts) + len(steps), width))
+    for at, (c, name, least, rate) in enumerate(parts):
+        column, row = first_part + at, names.index(name)
         whole[c, column] = 1.0
-        share[row, column] = asked[c][0] * slack / option.capacity
+        share[row, column] = asked[c][0] * slack / rate
         share[row, row] = -1.0
+        if least > 1:
+            opened[at, column], opened[at, first_step + steps.index((name, least))] = 1.0, -1.0
+    for at, (name, least) in enumerate(steps):
+        opened[len(parts) + at, first_step + at], opened[len(parts) + at, names.index(name)] = float(least), -1.0
     solution = milp(
         # A trace of a price on each instance breaks ties to fewer of them.
-        c=np.array([prices[v] + 1e-9 for v in names] + [0.0] * len(pairs)),
-        constraints=[LinearConstraint(whole.tocsr(), 1.0, 1.0), LinearConstraint(share.tocsr(), -np.inf, 0.0)],
-        integrality=np.array([1] * len(names) + [0] * len(pairs)),
-        bounds=Bounds(0.0, np.array([np.inf] * len(names) + [1.0] * len(pairs))),
+        c=np.array([prices[v] + 1e-9 for v in names] + [0.0] * (len(parts) + len(steps))),
+        constraints=[
+            LinearConstraint(whole.tocsr(), 1.0, 1.0),
+            LinearConstraint(share.tocsr(), -np.inf, 0.0),
+            LinearConstraint(opened.tocsr(), -np.inf, 0.0),
+        ],
+        integrality=np.array([1] * len(names) + [0] * len(parts) + [1] * len(steps)),
+        bounds=Bounds(0.0, np.array([np.inf] * len(names) + [1.0] * (len(parts) + len(steps)))),
         options={"time_limit": TIME_LIMIT_S},
     )
     if solution.x is None:

@@ -6,10 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infaas.policy.capacity import usable_rate
+from infaas.policy.usable import rates
 from infaas.scaler.fill import Option
 from infaas.schemas.headers import Optimize
 from infaas.schemas.servable import Servable
+
+TRACE = 1e-3
+"""Queries/s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +73,10 @@ class Snapshot:
 
         Who optimises accuracy or latency wants the best variant there is, not the cheapest: only that is an option.
         """
-        candidates = []
-        for name in demand.eligible:
-            variant = self.variants.get(name)
-            if variant is None:
-                continue
-            capacity = usable_rate(variant.profile, demand.latency_ms)
-            if capacity > 0:
-                candidates.append((variant, Option(name, capacity, variant.cost_per_hour)))
+        able = [self.variants[name] for name in demand.eligible if name in self.variants]
+        candidates = [(v, o) for v in able if (o := _option(v, demand.latency_ms)) is not None]
+        if not candidates:
+            candidates = [(v, o) for v in able if (o := _option(v, demand.latency_ms, tolerable=True)) is not None]
         if candidates and demand.optimize != "cost":
             best = min(_badness(v, demand.optimize) for v, _ in candidates)
             candidates = [
@@ -88,6 +87,15 @@ class Snapshot:
     def cost(self, fleet: Mapping[str, int]) -> float:
         """USD an hour of a fleet."""
         return sum(self.variants[v].cost_per_hour * n for v, n in fleet.items() if v in self.variants)
+
+
+def _option(variant: Servable, latency_ms: float | None, *, tolerable: bool = False) -> Option | None:
+    found = rates(variant.profile, latency_ms, tolerable=tolerable)
+    if not found.own:
+        return None
+    least, rate = found.own[0]
+    # What only several instances can take is not promised of one; a trace of it is, or nobody would start the first.
+    return Option(variant.variant, rate if least == 1 else TRACE, variant.cost_per_hour, found.own, found.later)
 
 
 def _badness(variant: Servable, optimize: Optimize) -> float:

@@ -24,7 +24,8 @@ from infaas.examples.demo import decided, report
 from infaas.examples.demo.ramp import WHOLE_S, Ramp
 from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
-from infaas.policy.capacity import capacity, usable_rate
+from infaas.policy.capacity import capacity
+from infaas.policy.usable import usable_rate
 from infaas.scaler.fill import Option
 from infaas.scaler.greedy import SLACK, best_fleet
 from infaas.schemas.errors import InfaasError

@@ -2,6 +2,7 @@
 
 from bisect import insort
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,6 +38,24 @@ def test_a_burst_counts_in_full_and_then_shrinks_by_one_each_query():
         drain.add(90.0, 10.0, MUCH)
     assert drain.left(90.0, 10.0) == 5
     assert drain.left(110.0, 10.0) == 3
+
+
+def test_a_report_in_the_middle_of_a_query_does_not_make_it_a_whole_one_again():
+    drain = Drain.since(0.0, 0, [], 0, query_ms=33.0)
+    drain.add(90.0, 33.0, MUCH)
+    again = Drain.since(100.0, 1, [], 0, 33.0, drain.under_way(100.0, 33.0))
+    assert again.left(100.0, 33.0) == drain.left(100.0, 33.0) == pytest.approx(1 - 10 / 33)
+    assert Drain.since(100.0, 3, [], 0, 33.0, drain.under_way(100.0, 33.0)).left(100.0, 33.0) == pytest.approx(
+        3 - 10 / 33
+    )
+    late = Drain.since(130.0, 1, [], 0, 33.0, drain.under_way(130.0, 33.0)).left(130.0, 33.0)
+    assert 0 < late < 0.5, "it should be done, and is not: then it soon will be"
+    assert drain.under_way(200.0, 33.0) == 1, "what is there so much later is another, of which nothing is known"
+
+
+@given(st.floats(0, 50), st.floats(0, 300), st.floats(0.1, 50))
+def test_what_is_left_of_the_one_under_way_is_a_part_of_one(work, at, query_ms):
+    assert 0 < Drain(work, 100.0, 1e9).under_way(at, query_ms) <= 1
 
 
 def test_who_has_gone_silent_is_not_taken_to_work_on():

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from infaas.policy.capacity import capacity, usable_rate
+from infaas.policy.capacity import capacity
+from infaas.policy.usable import usable_rate
 from infaas.scaler.demand import Demand
 from infaas.scaler.fill import Option, fill, useful
 from infaas.scaler.greedy import BAND, HOLD_S, SLACK, Memory, best_fleet, decide
@@ -104,6 +105,57 @@ def test_headroom_falls_with_load_and_grows_with_instances(load, found, count):
     assert headroom([(load, found)], {found[0].variant: count + 1}) >= here * 0.999
     assert headroom([], fleet) == math.inf
     assert headroom([(load, found)], {}) == 0.0
+
+
+@st.composite
+def pooled_options(draw):
+    out = []
+    for n in range(draw(st.integers(1, 4))):
+        first, more = draw(st.floats(1, 100)), sorted(draw(st.lists(st.floats(1, 10), max_size=3)))
+        pooled = tuple((count, first * by) for count, by in zip((2, 3, 6), more, strict=False))
+        beside = ((1, first * draw(st.floats(1, 10))),)
+        out.append(Option(f"v{n}", first, draw(st.floats(0.1, 10)), pooled, beside))
+    return out
+
+
+@given(pooled_options(), st.floats(0.1, 3000), st.integers(0, 8))
+def test_enough_instances_of_a_pool_are_enough_and_one_less_is_not(found, load, base):
+    option = found[0]
+    count = option.enough(load, base)
+    assert option.more(count, base) >= load * (1 - 1e-6)
+    assert count == 1 or option.more(count - 1, base) < load * (1 + 1e-6)
+
+
+@given(pooled_options(), st.floats(0.1, 1000))
+def test_a_fill_and_the_optimum_of_pools_hold_the_load(found, load):
+    prices = {o.variant: o.cost_per_hour for o in found}
+    greedy, best = fill(load, found), optimum([(load, found)])
+    for fleet in (greedy, best):
+        assert headroom([(load, found)], fleet) >= 0.999
+    assert sum(prices[v] * n for v, n in best.items()) <= sum(prices[v] * n for v, n in greedy.items()) + 1e-3
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 300), pooled_options()), min_size=1, max_size=4))
+def test_the_best_fleet_of_pools_holds_all_classes_with_slack(classes):
+    assert headroom(classes, best_fleet(classes, SLACK)) >= SLACK * 0.999
+
+
+def test_patient_ones_count_by_what_is_under_way_and_those_in_a_hurry_in_full():
+    hurried = Option("v", 10.0, 1.0, (), ((1, 40.0),))
+    patient = Option("v", 100.0, 1.0)
+    assert headroom([(5.0, [hurried]), (20.0, [patient])], {"v": 1}) == pytest.approx(1.0, rel=1e-4)
+    assert headroom([(5.0, [patient]), (20.0, [hurried])], {"v": 1}) == pytest.approx(1 / 2.125, rel=1e-4)
+    assert headroom([(0.0, [hurried]), (20.0, [patient])], {"v": 1}) == pytest.approx(5.0, rel=1e-4)
+
+
+def test_a_class_with_nothing_usable_runs_on_what_is_at_least_not_late_by_itself_most_of_the_time():
+    points = (BatchPoint(batch=1, p50_ms=33.0, p99_ms=58.0),)
+    found = Profile(load_ms=1, peak_memory_bytes=1, accuracy=1, points=points, slope=0, intercept=33)
+    late = Servable("late", "app", found, 1.0, "cpu", 1)
+    now = Snapshot(0.0, variants={"late": late, **VARIANTS})
+    assert [o.variant for o in now.options(DemandClass(("late",), 60.0, "cost", 1.0))] == ["late"]
+    assert [o.variant for o in now.options(DemandClass(("late", "small"), 60.0, "cost", 1.0))] == ["small"]
+    assert now.options(DemandClass(("late",), 57.0, "cost", 1.0)) == []
 
 
 def servable(name, ms, cost, *, accuracy=0.9, cores=1, memory=100, load_ms=100.0):
