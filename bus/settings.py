@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from infaas.schemas.errors import ConfigurationError
 from infaas.schemas.topics import REPLIES, TopicNames
 
+BATCH_BYTES = 1_000_000
 MIB = 1024 * 1024
 DELIVERY_TIMEOUT_MS = 5_000  # a query that can't be delivered in this time is selected again
 
@@ -123,6 +124,8 @@ class BusSettings(BaseSettings):
             "retry.backoff.ms": 20,
             "retry.backoff.max.ms": 200,
             "message.max.bytes": self.max_query_bytes + MIB,
+            # A topic's limit counts for what is sent as one: many small records that go together must not exceed it.
+            "batch.size": min(BATCH_BYTES, self.max_query_bytes),
             "queue.buffering.max.messages": 100_000,
             "queue.buffering.max.kbytes": 64 * 1024,  # bounded: a full queue pauses intake instead of eating memory
             **self.given,

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from infaas.bus.outbox import Outbox
 from infaas.bus.span import SpanReader
@@ -256,3 +257,22 @@ def test_what_was_sent_together_goes_out_also_if_the_rest_fails(settings, outbox
     outbox.send(topic, value=b"second", partition=0)
     assert outbox.flush(30) == 0
     assert values(settings, topic, 2) == [b"first", b"second"]
+
+
+def test_small_records_that_go_together_are_not_taken_for_a_large_one(settings):
+    small = settings.model_copy(update={"max_query_bytes": 64 * 1024})
+    topic = f"{settings.topic_prefix}small"
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    new = NewTopic(topic, 1, 1, config={"max.message.bytes": str(small.max_query_bytes)})
+    admin.create_topics([new])[topic].result(30)
+    outbox, told = Outbox(small, client_id="t"), []
+    try:
+        outbox.learn(topic)
+        with outbox.together():
+            for _ in range(2_000):
+                outbox.send(topic, value=b"v" * 100, partition=0, on_done=told.append)
+        assert outbox.flush(30) == 0
+    finally:
+        outbox.close()
+        admin.delete_topics([topic])[topic].result(30)
+    assert [delivery.error for delivery in told] == [None] * 2_000
