@@ -25,7 +25,7 @@ from infaas.examples.demo.ramp import WHOLE_S, Ramp
 from infaas.examples.demo.tally import Kind, summary, unmet
 from infaas.examples.digits import INPUT, LABELS, Digits, prepare
 from infaas.policy.capacity import capacity
-from infaas.policy.usable import usable_rate
+from infaas.policy.usable import rates, tolerable_rate, usable_rate
 from infaas.scaler.fill import Option
 from infaas.scaler.greedy import SLACK, best_fleet
 from infaas.schemas.errors import InfaasError
@@ -147,7 +147,7 @@ def _kinds(variants: Sequence[Variant]) -> list[Kind]:
         Kind(
             "most accurate",
             {"application": APPLICATION, "latency_ms": EXACT_MS, "min_accuracy": exact},
-            min(PEAK * usable_rate(best.profile, EXACT_MS), MOST_PER_S),
+            min(PEAK * (usable_rate(best.profile, EXACT_MS) or tolerable_rate(best.profile, EXACT_MS)), MOST_PER_S),
         ),
     ]
 
@@ -169,8 +169,11 @@ def _static(variants: Sequence[Variant], kinds: Sequence[Kind]) -> float:
     price = best.cost_per_hour or 0.0
     classes = []
     for kind in kinds:
-        rate = usable_rate(best.profile, kind.asked["latency_ms"]) or capacity(best.profile, None)
-        classes.append((kind.peak, [Option(best.variant, rate, price)]))
+        limit = kind.asked["latency_ms"]
+        own = (rates(best.profile, limit).own or rates(best.profile, limit, tolerable=True).own) or (
+            (1, capacity(best.profile, None)),
+        )
+        classes.append((kind.peak, [Option(best.variant, own[0][1], price, own)]))
     return price * sum(best_fleet(classes, SLACK).values())
 
 
