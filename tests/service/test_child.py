@@ -54,7 +54,7 @@ def test_who_tells_a_child_that_does_not_read_does_not_wait_and_it_is_told_later
 
 
 def test_a_child_whose_channel_cannot_be_made_is_no_process_left(made, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(module, "Inbox", refuse)
