@@ -31,7 +31,7 @@ from infaas.bus.errors import translate, translated
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import ConfigurationError, KafkaUnavailable
-from infaas.schemas.topics import FIXED, OFFLINE, REPLIES, WORK, WORK_GROUP, Topic, topic_config
+from infaas.schemas.topics import FIXED, OFFLINE, QUERIES, REPLIES, RETURNS, WORK, WORK_GROUP, Topic, topic_config
 
 log = logging.getLogger(__name__)
 TIMEOUT_S = 15.0
@@ -97,7 +97,19 @@ class Admin:
         return sorted(missing)
 
     def _size(self, topic: Topic) -> int:
-        return self._settings.reply_partitions if topic is REPLIES else topic.partitions
+        match topic.name:
+            case REPLIES.name:
+                return self._settings.reply_partitions
+            case QUERIES.name:
+                return self._settings.query_partitions
+            case RETURNS.name:
+                return min(self._settings.query_partitions, topic.partitions)
+            case _:
+                return topic.partitions
+
+    def _least(self, topic: Topic) -> int:
+        """Fewer are wrong; of what routers share the number was chosen by whoever made the cell."""
+        return 1 if topic in (QUERIES, RETURNS) else self._size(topic)
 
     def _config(self, topic: Topic) -> dict[str, str]:
         return topic_config(
@@ -113,9 +125,9 @@ class Admin:
         wrong = [f"{name}: missing" for name in wanted if name not in sizes]
         present = [name for name in wanted if name in sizes]
         wrong += [
-            f"{name}: {sizes[name]} partitions, at least {self._size(wanted[name])} wanted"
+            f"{name}: {sizes[name]} partitions, at least {self._least(wanted[name])} wanted"
             for name in present
-            if sizes[name] < self._size(wanted[name])
+            if sizes[name] < self._least(wanted[name])
         ]
         for name, settings in self._settings_of(present).items():
             for key, value in self._config(wanted[name]).items():

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infaas.schemas.errors import ConfigurationError
-from infaas.schemas.topics import REPLIES, TopicNames
+from infaas.schemas.topics import QUERIES, REPLIES, TopicNames
 
 BATCH_BYTES = 1_000_000
 MIB = 1024 * 1024
@@ -56,6 +56,8 @@ class BusSettings(BaseSettings):
     """Largest record on `queries`; above it the client uses a claim check."""
     queries_retention_bytes: int = -1
     """Size limit of the query log a partition; -1 = none (time alone)."""
+    query_partitions: int = Field(default=QUERIES.partitions, ge=1)
+    """Of the topic `queries` when it is made: no more routers can share it. Each costs every fetch of a router a little."""
     reply_partitions: int = Field(default=REPLIES.partitions, ge=1)
     """Of the topic `replies` when it is made. Many clients want many; as many as `queries` has lets streams join the two by key."""
     session_timeout_ms: int = Field(default=6_000, ge=100)

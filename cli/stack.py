@@ -32,6 +32,8 @@ READY_S = 60.0
 BACKOFF_S, BACKOFF_MAX_S = 0.2, 5.0
 STEADY_S = 30.0
 Progress = Callable[[str], None]
+PARTITIONS_A_ROUTER = 2
+"""One machine's routers do not become many, and each partition costs every fetch: with 8 and 4 an answer took 0.3 ms longer."""
 
 
 @dataclass(slots=True)
@@ -164,7 +166,11 @@ class Stack:
             self.progress("starting Kafka")
             self.broker = EmbeddedBroker.start(data_dir=self.data_dir / "kafka", port=self.port, progress=self.progress)
             self.settings = self.settings.model_copy(
-                update={"bootstrap_servers": self.broker.bootstrap_servers, "session_timeout_ms": EMBEDDED_SESSION_MS}
+                update={
+                    "bootstrap_servers": self.broker.bootstrap_servers,
+                    "session_timeout_ms": EMBEDDED_SESSION_MS,
+                    "query_partitions": PARTITIONS_A_ROUTER * self.shape.routers,
+                }
             )
         self.progress(f"Kafka is at {self.settings.bootstrap_servers}; making topics")
         admin = Admin(self.settings, client_id="stack")

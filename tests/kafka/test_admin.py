@@ -9,7 +9,7 @@ from processes import freeze
 
 from infaas.bus.admin import Admin
 from infaas.schemas.errors import ConfigurationError, UnknownTopic
-from infaas.schemas.topics import QUERIES, ROUTER_GROUP, TELEMETRY
+from infaas.schemas.topics import QUERIES, RETURNS, ROUTER_GROUP, TELEMETRY
 
 
 @pytest.fixture
@@ -29,6 +29,17 @@ def test_settings_that_differ_are_told_and_repaired(settings, admin):
     while wider.check_topics():
         assert time.monotonic() < deadline
     wider.close()
+
+
+def test_how_many_partitions_routers_share_is_chosen_when_a_cell_is_made(settings):
+    prefix = f"{settings.topic_prefix}narrow."
+    one = Admin(settings.model_copy(update={"topic_prefix": prefix, "query_partitions": 2}), client_id="narrow")
+    one.ensure_topics()
+    assert [one.partitions(prefix + topic.name) for topic in (QUERIES, RETURNS)] == [2, 2]
+    other = Admin(settings.model_copy(update={"topic_prefix": prefix}), client_id="other")
+    assert other.check_topics() == [], "who did not make it has nothing to say"
+    for admin in (one, other):
+        admin.close()
 
 
 def test_a_setting_that_the_broker_refuses_is_told_as_such(settings):
