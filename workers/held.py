@@ -11,6 +11,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from itertools import count
 
+from infaas.policy.fits import OVERHEAD_MS
 from infaas.schemas.profile import Profile
 from infaas.workers.batching import Waiting, choose, passed_over
 from infaas.workers.work import Work
@@ -54,7 +55,6 @@ class Held:
         self._max_rows = profile.max_batch
         self._latency = [profile.latency_ms(rows) for rows in range(profile.max_batch + 1)]
         self._beside_ms = 0.0
-        self._delivery_ms = 0.0
         self._online, self._offline = _Queue(), _Queue()
         self._numbers = count()
 
@@ -66,17 +66,15 @@ class Held:
         else:
             heappush(queue.together, (work.travel.deadline_ms, next(self._numbers), work))
 
-    def ran(self, rows: int, took_ms: float, delivery_ms: float) -> None:
+    def ran(self, rows: int, took_ms: float) -> None:
         """Learns what a batch takes beside the model, without which everything is a little late once there is more than can be done.
 
         Args:
             rows: of the batch.
             took_ms: from the moment of `take_batch` until its replies were sent.
-            delivery_ms: until replies stand in their topic.
         """
         beside_ms = max(0.0, took_ms - self._profile.latency_ms(rows)) / (rows + BATCH_ROWS)
         self._beside_ms += SMOOTH * (beside_ms - self._beside_ms)
-        self._delivery_ms += SMOOTH * (delivery_ms - self._delivery_ms)
 
     def __bool__(self) -> bool:
         return bool(self._online or self._offline)
@@ -157,13 +155,16 @@ class Held:
         return {skip + at for at in chosen}
 
     def _expired(self, work: Work, now_ms: float) -> bool:
-        """Whether nobody would want it any more when it was answered at the earliest."""
-        return now_ms + self._latency_ms(1) > work.travel.drop_after_ms
+        """Whether nobody would want it any more when it was answered at the earliest.
+
+        What batches have taken of late is not asked: a stall would be believed for as long as it expired all that came.
+        """
+        return now_ms + self._latency[1] > work.travel.drop_after_ms
 
     def _latency_ms(self, rows: int) -> float:
         """From now until the replies of a batch can be read."""
         model_ms = self._latency[rows] if rows <= self._max_rows else self._profile.latency_ms(rows)
-        return model_ms + (rows + BATCH_ROWS) * self._beside_ms + self._delivery_ms
+        return model_ms + (rows + BATCH_ROWS) * self._beside_ms + OVERHEAD_MS / 2
 
 
 def _shape(work: Work) -> tuple[tuple[str, tuple[int, ...]], ...]:

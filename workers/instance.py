@@ -230,8 +230,7 @@ class Instance:
             batch = self._held.take_batch(now_ms, self._decode, lambda work: self._answers.expired(work, now_ms))
             if batch:
                 self._run_batch(batch)
-                took_ms = self._clock.now_ms() - now_ms
-                self._held.ran(sum(work.rows for work in batch), took_ms, self._outbox.delivery_ms)
+                self._held.ran(sum(work.rows for work in batch), self._clock.now_ms() - now_ms)
 
     def _run_alone(self, work: Work) -> None:
         """After a death: everything before it is confirmed and committed, with a mark, before it is even decoded."""

@@ -137,9 +137,21 @@ def test_what_a_batch_takes_beside_its_model_counts_as_well():
     """Else all that is answered under overload is a little late: each batch is as large as its head's deadline allows."""
     held = Held(PROFILE)
     for _ in range(200):
-        held.ran(4, took_ms=13 + 12 * 1.0, delivery_ms=2.0)
-    for offset, deadline in ((0, 20.0), (1, 26.0), (2, 200.0), (3, 200.0), (4, 200.0)):
+        held.ran(4, took_ms=13 + 12 * 1.0)
+    for offset, deadline in ((1, 24.6), (2, 200.0), (3, 200.0), (4, 200.0)):
         held.add(work(offset, deadline))
     (batch, expired) = next(batches(held))
-    assert [one.record.offset for one in expired] == [0], "10 + 9 + 2 ms is what a row takes by itself"
-    assert [one.record.offset for one in batch] == [1, 2, 3], "three rows take 12 + 11 + 2 ms, four would take 27"
+    assert expired == []
+    assert [one.record.offset for one in batch] == [1, 2, 3], "three rows take 12 + 11 + 1.5 ms, four would take 26.5"
+
+
+def test_a_query_expires_by_what_its_model_takes_and_not_by_what_has_been_slow():
+    """What is not run teaches nothing: a stall would go on being believed for as long as it expired all that came."""
+    held = Held(PROFILE)
+    for _ in range(200):
+        held.ran(1, took_ms=500.0)
+    for offset, deadline in ((0, 9.0), (1, 20.0)):
+        held.add(work(offset, deadline))
+    (batch, expired) = next(batches(held))
+    assert [one.record.offset for one in expired] == [0], "10 ms is what a row takes at least"
+    assert [one.record.offset for one in batch] == [1]
