@@ -169,7 +169,7 @@ def test_a_dead_letter_with_a_5_mb_header_and_an_8_mib_value_is_cut_and_measured
 
 
 def test_a_dead_letter_with_too_many_headers_keeps_its_account_alone(settings, outbox):
-    small = settings.model_copy(update={"max_query_bytes": 64 * 1024 - 1024 * 1024})  # the client's own limit: 64 KiB
+    small = settings.model_copy(update={"kafka": {"message.max.bytes": str(64 * 1024)}})
     tight = Outbox(small, client_id="tight")
     headers = [(f"h{n}", bytes(5000)) for n in range(100)]
     letter = put_letter(tight, settings, key=bytes(3000), value=VALUE, headers=headers)
