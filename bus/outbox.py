@@ -29,7 +29,7 @@ from infaas.bus.errors import translate, translated
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
 from infaas.bus.unconfirmed import Unconfirmed
-from infaas.schemas.errors import DeliveryFailed, InfaasError, ProducerFatal, QueueFull
+from infaas.schemas.errors import DeliveryFailed, InfaasError, KafkaRefused, ProducerFatal, QueueFull
 from infaas.schemas.headers import HeaderList
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,7 @@ class Outbox:
             QueueFull: the local queue is full, and `wait` is false.
             PayloadTooLarge: above what any topic takes.
             UnknownTopic: the partition is not known; `learn` the topic.
+            KafkaRefused: the client does not take it, such as a header that is no bytes.
             ProducerFatal: the process has to start again.
         """
         if self._fatal is not None:
@@ -175,6 +176,8 @@ class Outbox:
             return False
         except KafkaException as error:
             raise translate(error, f"producing to {topic}") from error
+        except Exception as error:
+            raise KafkaRefused(f"producing to {topic}: {type(error).__name__}: {error}") from error
         return True
 
     def _report(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:

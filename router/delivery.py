@@ -123,8 +123,6 @@ class Deliveries:
         except ProducerFatal:
             raise
         except InfaasError as error:
-            if isinstance(error, UnknownTopic):
-                self._partitions.pop(topic, None)  # asked for again when it is tried again
             self.ended(sending, Delivery(topic, partition, -1, 0.0, error))
             return
         self.dispatched += 1
@@ -147,6 +145,8 @@ class Deliveries:
             self._load.hops.observe(delivery.took_s * 1000.0, delivery.timestamp_ms)
             self._done(incoming.record)
         else:
+            if isinstance(delivery.error, UnknownTopic):
+                self._partitions.pop(delivery.topic, None)  # asked for again when it is tried again
             self._fail(incoming, delivery.error)
 
     def undelivered(self, now_s: float) -> list[Undelivered]:

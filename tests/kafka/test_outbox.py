@@ -10,7 +10,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infaas.bus.outbox import Outbox
 from infaas.bus.span import SpanReader
-from infaas.schemas.errors import QueueFull, UnknownTopic
+from infaas.schemas.errors import KafkaRefused, QueueFull, UnknownTopic
 from infaas.schemas.topics import TELEMETRY
 
 ROOM = 10
@@ -243,6 +243,24 @@ def test_of_what_is_sent_together_one_that_cannot_be_sent_is_told_and_holds_up_n
     assert (told[0], told[2]) == (None, None)
     assert isinstance(told[1], UnknownTopic)
     assert values(settings, topic, 2) == [b"0", b"2"]
+    assert outbox.unconfirmed == 0
+
+
+def test_a_record_that_the_client_does_not_take_is_that_records_failure(settings, outbox, topic):
+    """Else it is the end of whoever sends, and of all that was to go out after it."""
+    told = {}
+    with outbox.together():
+        for n, value in enumerate((b"", 5, b"")):
+            headers = [("h", value)]
+            outbox.send(
+                topic, value=b"%d" % n, partition=0, headers=headers, on_done=lambda d, n=n: told.update({n: d.error})
+            )
+    assert outbox.flush(30) == 0
+    assert (told[0], told[2]) == (None, None)
+    assert isinstance(told[1], KafkaRefused)
+    assert values(settings, topic, 2) == [b"0", b"2"]
+    with pytest.raises(KafkaRefused, match="TypeError"):
+        outbox.send(topic, value=b"", headers=[("h", 5)])
     assert outbox.unconfirmed == 0
 
 
