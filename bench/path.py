@@ -16,16 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import orjson
 import psutil
 
-from infaas.bench.model import Network, inputs, validation_of
+from infaas.bench.model import Network
 from infaas.bench.own_stack import own_stack
 from infaas.bench.plain_client import PlainClient
+from infaas.bench.registered import body, registered
 from infaas.bus.settings import BusSettings
 from infaas.cli.console import progress
 from infaas.cli.stack import Shape, Stack
-from infaas.client import Client, follow
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.headers import APPLICATION, LATENCY_MS, HeaderList
 from infaas.schemas.topics import QUERIES
@@ -81,10 +80,8 @@ def path(*, turns: int = TURNS) -> dict[str, float]:
 
 
 def _small(stack: Stack, turns: int) -> dict[str, float]:
-    network = Network.of()
-    _register(stack, "small", network)
+    registered(stack, "small", Network.of())
     model = stack.data_dir / "small.onnx"
-    model.write_bytes(network.onnx())
     with contextlib.ExitStack() as held:
         sides = {
             "system": held.enter_context(_system(stack, "small")),
@@ -145,10 +142,8 @@ def _growth(waits: list[float]) -> float:
 
 
 def _large(stack: Stack, turns: int) -> dict[str, float]:
-    network = Network.slow()
-    _register(stack, "large", network)
+    registered(stack, "large", Network.slow())
     model = stack.data_dir / "large.onnx"
-    model.write_bytes(network.onnx())
     with contextlib.ExitStack() as held:
         sides = {
             "system": held.enter_context(_system(stack, "large")),
@@ -171,27 +166,6 @@ def _large(stack: Stack, turns: int) -> dict[str, float]:
         return {key: round(value, 4) for key, value in out.items()}
 
 
-def _register(stack: Stack, name: str, network: Network) -> None:
-    progress(f"registering the {name} model")
-    with Client(stack.settings, repository_url=stack.repository_url) as client:
-        found = client.register(
-            name,
-            application=name,
-            model=network.onnx(),
-            validation_set=validation_of(network),
-            max_batch=32,
-            cores=(1,),
-            generators=("onnx",),
-        )
-        list(follow(stack.settings, name, found.version, timeout=180))
-        client.infer(name, {"x": inputs(1)}, latency_ms=60_000.0)
-
-
-def _body() -> bytes:
-    tensor = {"name": "x", "shape": [1, 64], "datatype": "FP32", "data": inputs(1).ravel().tolist()}
-    return orjson.dumps({"inputs": [tensor]})
-
-
 @contextlib.contextmanager
 def _system(stack: Stack, application: str) -> Iterator[Side]:
     headers: HeaderList = [(APPLICATION, application.encode()), (LATENCY_MS, str(OBJECTIVE_MS).encode())]
@@ -200,7 +174,7 @@ def _system(stack: Stack, application: str) -> Iterator[Side]:
         stack.settings,
         topic=stack.settings.names.of(QUERIES),
         replies=replies,
-        value=_body(),
+        value=body(),
         headers=headers,
     )
     try:
@@ -255,7 +229,7 @@ def _plain(settings: BusSettings, model: Path, stages: tuple[str, ...]) -> Itera
             assert process.stdout is not None
             process.stdout.readline()
         headers: HeaderList = [(APPLICATION, b"bench"), (LATENCY_MS, str(OBJECTIVE_MS).encode())]
-        client = PlainClient(settings, topic=first, replies=replies, value=_body(), headers=headers)
+        client = PlainClient(settings, topic=first, replies=replies, value=body(), headers=headers)
         client.singles(1)
         yield Side(client, {stage: psutil.Process(process.pid) for stage, process in running.items()})
         client.close()

@@ -16,7 +16,7 @@ USUALLY = {
 
 
 def ending(status: int) -> str:
-    """What to say of it after its name: `ended with status 1`, `was killed by SIGKILL: the kernel or …`.
+    """What to say of it after its name: `ended with status 1`, `was killed by SIGKILL (mostly: the kernel or …)`.
 
     Args:
         status: as `subprocess` has it: below 0 it is a signal's number.

@@ -93,9 +93,8 @@ class Partitions:
         self._never_begun.clear()
         if self.busy:
             self._attempt(self._begin_again)
-            for order, _ in list(
-                self._orders.values()
-            ):  # all that is asked first: what begins together is fetched together
+            # All that is asked first: what begins together is fetched together.
+            for order, _ in list(self._orders.values()):
                 self._attempt(lambda order=order: self._read(order))  # type: ignore[misc]
             for order, begun in list(self._orders.values()):
                 self._attempt(lambda order=order, begun=begun: out.extend(self._carry_out(order, begun)))  # type: ignore[misc]

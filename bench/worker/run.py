@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import orjson
 import psutil
 
-from infaas.bench.model import Network, inputs, validation_of
+from infaas.bench.model import Network
 from infaas.bench.own_stack import own_stack
+from infaas.bench.registered import body, registered
 from infaas.bench.worker import usage
 from infaas.bench.worker.caller import Caller
 from infaas.bench.worker.moves import Moves
@@ -18,7 +18,7 @@ from infaas.bench.worker.office import Office
 from infaas.bench.worker.overload import overload
 from infaas.cli.console import progress
 from infaas.cli.stack import Service, Shape, Stack
-from infaas.client import Client, follow
+from infaas.client import Client
 from infaas.policy.capacity import capacity
 from infaas.schemas.metadata import Variant
 
@@ -35,34 +35,14 @@ QUICK, SLOW = "quick", "slow"
 def worker() -> dict[str, float]:
     """Measures; in all some three minutes."""
     with own_stack(Shape(workers=1, cores=2, idle_s=3600)) as stack:
-        out = _overload(stack, _register(stack, SLOW, Network.slow()))
+        out = _overload(stack, registered(stack, SLOW, Network.slow()))
         _unregister(stack, SLOW)
-        quick = _register(stack, QUICK, Network.of())
+        quick = registered(stack, QUICK, Network.of())
         out |= _idle(stack)  # by now the broker has compiled what it runs all the time
         with _office(stack) as office:
             out |= _moves(stack, office, quick)
             out |= _crowd(stack, office, quick)
     return {key: round(value, 4) for key, value in out.items()}
-
-
-def _register(stack: Stack, name: str, network: Network) -> Variant:
-    """Registers a model, and has it answer once; returns its variant."""
-    progress(f"registering the {name} model")
-    (stack.data_dir / f"{name}.onnx").write_bytes(network.onnx())
-    with Client(stack.settings, repository_url=stack.repository_url) as client:
-        registered = client.register(
-            name,
-            application=name,
-            model=network.onnx(),
-            validation_set=validation_of(network),
-            max_batch=32,
-            cores=(1,),
-            generators=("onnx",),
-        )
-        for state in follow(stack.settings, name, registered.version, timeout=180):
-            variants = state.variants
-        client.infer(name, {"x": inputs(1)}, latency_ms=60_000.0)
-    return variants[0]
 
 
 def _unregister(stack: Stack, name: str) -> None:
@@ -89,7 +69,7 @@ def _overload(stack: Stack, slow: Variant) -> dict[str, float]:
     assert slow.profile is not None
     assignment = stack.view().assignments[slow.variant]
     partitions = range(len(assignment.partitions))
-    caller = Caller(stack.settings, variant=slow.variant, value=_body())
+    caller = Caller(stack.settings, variant=slow.variant, value=body())
     try:
         return overload(caller, partitions=partitions, capacity=capacity(slow.profile, None))
     finally:
@@ -114,7 +94,7 @@ def _moves(stack: Stack, office: Office, quick: Variant) -> dict[str, float]:
     for where in list(office.view.placements):
         office.place(*where, 0)
     office.until(lambda: not office.view.instances, "an empty worker")
-    caller = Caller(stack.settings, variant=quick.variant, value=_body())
+    caller = Caller(stack.settings, variant=quick.variant, value=body())
     moves = Moves(office, caller, worker=WORKER, variant=quick)
     try:
         progress("cold starts")
@@ -155,8 +135,3 @@ def _crowd(stack: Stack, office: Office, quick: Variant) -> dict[str, float]:
 
 def _active(office: Office) -> int:
     return sum(fact.state == "active" and fact.worker == CROWD for fact in office.view.instances.values())
-
-
-def _body() -> bytes:
-    tensor = {"name": "x", "shape": [1, 64], "datatype": "FP32", "data": inputs(1).ravel().tolist()}
-    return orjson.dumps({"inputs": [tensor]})
