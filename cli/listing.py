@@ -1,7 +1,8 @@
 """A table that fits where it is printed: the one place that decides what is left out, and says so.
 
 Columns have a rank. Where there is not enough room the columns ranked last go, one by one, until the others fit without being
-cut; those of rank 0 stay whatever happens, and fold. Cells are data, never markup: what has a style comes as `Text`.
+cut; those of rank 0 stay whatever happens, and so does the last there is: they fold. Cells are data, never markup: what has a style
+comes as `Text`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Listing:
         kept = list(range(len(self.columns)))
         while _room(self._need(at) for at in kept) > width:
             last = max(kept, key=lambda at: (self.columns[at].rank, at))
-            if self.columns[last].rank == 0:
+            if self.columns[last].rank == 0 or len(kept) == 1:
                 break
             kept.remove(last)
         return kept

@@ -5,7 +5,7 @@ import io
 import pytest
 import typer
 from cell import CONTRACT, VARIANT, profile
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
@@ -82,6 +82,7 @@ def test_a_refusal_is_told_whole_at_every_width(width):
     folds=st.lists(st.sampled_from([0, 12]), min_size=4, max_size=4),
     width=st.integers(24, 200),
 )  # fmt: skip
+@example(cells=[("0" * 21, "", "", "")], ranks=[1] * 4, folds=[0] * 4, width=24)
 def test_it_fits_and_what_is_left_out_is_named_and_what_is_always_shown_is(cells, ranks, folds, width):
     table = Listing(
         "", [Column(f"c{n}", rank, folds=fold) for n, (rank, fold) in enumerate(zip(ranks, folds, strict=True))]
