@@ -116,8 +116,7 @@ class Outbox:
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
         sent_s = self.clock.monotonic()
-        number = self._unconfirmed.begin(sent_s, stale_ms)
-        report = _Sent(self, number, sent_s, on_done)
+        report = _Sent(self, self._unconfirmed.begin(sent_s, stale_ms), sent_s, on_done)
         record = {
             "value": value,
             "key": key,
@@ -125,10 +124,10 @@ class Outbox:
             "partition": ANY_PARTITION if partition is None else partition,
             "on_delivery": report,
         }
-        if self._together is not None:
+        if self._together is None:
+            self._queue(topic, report, record, wait=wait)
+        else:
             self._together.append((topic, report, record))
-            return
-        self._queue(topic, report, record, wait=wait)
 
     def _queue(self, topic: str, report: _Sent, record: dict[str, Any], *, wait: bool) -> None:
         try:
