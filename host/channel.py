@@ -27,6 +27,7 @@ JOIN_S = 1.0
 GATHER_S = 0.005
 """What a busy child says in so long is read together: a reader that waited for each message would be woken by each, and take the
 core that the child and the broker are working on."""
+_IDLE = BatchEnded().model_dump_json().encode()
 _TELLING = threading.Lock()  # a long line of one thread is not cut by one of another
 M = TypeVar("M", bound=Message)
 
@@ -114,7 +115,7 @@ class Speaker:
     def __call__(self, message: Message) -> None:
         """Says something; a supervisor that is gone is noticed by the inbox."""
         if self._board is not None and isinstance(message, BatchBegan | BatchEnded):
-            self._board.write(message.model_dump_json().encode())
+            self._board.write(message.model_dump_json().encode() if isinstance(message, BatchBegan) else _IDLE)
         else:
             tell(self._descriptor, message)
 

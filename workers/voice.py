@@ -14,6 +14,7 @@ from infaas.host.deadlines import HEARTBEAT_S
 from infaas.host.messages import Alive, BatchBegan, BatchEnded, Message
 
 QUIET_S = 0.8 * HEARTBEAT_S
+_ENDED = BatchEnded()
 
 
 class Voice:
@@ -54,4 +55,4 @@ class Voice:
             yield
         finally:
             self._announced.pop()
-            self.say(self._announced[-1] if self._announced else BatchEnded())
+            self.say(self._announced[-1] if self._announced else _ENDED)
