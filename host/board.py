@@ -18,8 +18,8 @@ from zlib import crc32
 
 ENVIRONMENT = "INFAAS_BOARD"
 """Where a child finds the descriptor of its own."""
-PLACE_BYTES = 1 << 20
-"""A state may be so large; of a page that is never written there is none."""
+PLACE_BYTES = 1 << 18
+"""A state may be so large: that of an instance that owns ten thousand partitions."""
 ATTEMPTS = 100
 _COUNT = struct.Struct("@Q")
 """Native: written in one go."""
