@@ -70,7 +70,8 @@ class Half:
         return len(self._falling) + len(self._still)
 
     def __iter__(self) -> Iterator[Live]:
-        return (entry[-1] for entry in chain(self._falling, self._still))
+        for entry in chain(self._falling, self._still):
+            yield entry[-1]
 
     def put(self, live: Live, falls: bool, rest: float) -> Place:
         """An instance stands here from now on, as `Place` says."""
