@@ -20,7 +20,7 @@ from typing import Any
 NAME = "infaas_compiled"
 MODULES = {
     "policy": "fits",
-    "schemas": "names oip",
+    "schemas": "conformity names oip",
     "schemas/headers": "caller known objective reply_address travel values",
     "bus": "clock intake outbox progress record replies unconfirmed workqueue",
     "router": "delivery demand drain half hops incoming judgement lineup live load loop open_views policy running scenes",
