@@ -124,6 +124,12 @@ def test_a_service_runs_all_of_it_compiled_or_none():
     assert len({Path(file).suffix for file in files}) == 1
 
 
+def test_what_stands_here_can_be_compiled():
+    say = "from infaas.cli.compiled import compiled; print(compiled())"
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    assert "failed" not in done.stdout, "mypyc does not take what was written: make compile"
+
+
 def test_a_test_runs_the_files_themselves():
     from infaas.router import loop
 
