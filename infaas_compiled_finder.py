@@ -70,10 +70,11 @@ class Finder(MetaPathFinder):
 
 
 def install(folder: str) -> None:
-    """Looks there from now on."""
+    """Looks there from now on; said twice, as some versions of Python read a `.pth` of a virtual environment, it looks once."""
     global finder
-    finder = Finder(folder)
-    sys.meta_path.insert(0, finder)
+    if finder is None:
+        finder = Finder(folder)
+        sys.meta_path.insert(0, finder)
 
 
 def _changed(root: Path, sources: dict[str, str]) -> str:

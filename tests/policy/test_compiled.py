@@ -105,6 +105,14 @@ def test_what_is_not_wanted_is_not_found(dev):
     assert finder.find_spec("infaas.bus.progress") is None
 
 
+def test_installed_twice_it_is_there_once(dev, monkeypatch):
+    monkeypatch.setattr(sys, "meta_path", before := [*sys.meta_path])
+    monkeypatch.setattr(finding, "finder", None)
+    finding.install(str(dev / "compiled"))
+    finding.install(str(dev / "compiled"))
+    assert [one for one in before if isinstance(one, finding.Finder)] == [finding.finder]
+
+
 def test_what_is_to_be_compiled_is_there_and_is_checked_for_edits():
     for name in COMPILED:
         assert (ROOT / (name.removeprefix("infaas.").replace(".", "/") + ".py")).exists(), name
@@ -122,6 +130,12 @@ def test_a_service_runs_all_of_it_compiled_or_none():
     files = done.stdout.split()
     assert len(files) == len(COMPILED)
     assert len({Path(file).suffix for file in files}) == 1
+
+
+def test_what_stands_here_can_be_compiled():
+    say = "from infaas.cli.compiled import compiled; print(compiled())"
+    done = subprocess.run([sys.executable, "-c", say], capture_output=True, text=True, check=True)
+    assert "failed" not in done.stdout, "mypyc does not take what was written: make compile"
 
 
 def test_a_test_runs_the_files_themselves():
