@@ -43,11 +43,9 @@ class Demand:
     def classes(self, now_s: float) -> tuple[DemandClass, ...]:
         """Queries/s by class over the last window; a router that has gone silent counts no more."""
         rates: dict[Key, float] = {}
-        for boot_id, router in list(self._routers.items()):
+        self.forget(now_s)
+        for router in self._routers.values():
             last_s, last = router.seen[-1]
-            if now_s - last_s > FORGET_S:
-                del self._routers[boot_id]
-                continue
             if now_s - last_s > 2 * self._window_s:
                 continue
             first_s, first = router.seen[0]
@@ -60,6 +58,10 @@ class Demand:
             DemandClass(eligible=k[0], latency_ms=k[1], optimize=k[2], rate=rate)  # type: ignore[arg-type]
             for k, rate in sorted(rates.items(), key=lambda item: (item[0][0], item[0][1] or 0.0, item[0][2]))
         )
+
+    def forget(self, now_s: float) -> None:
+        """Drops routers that have been silent for long."""
+        self._routers = {boot: r for boot, r in self._routers.items() if now_s - r.seen[-1][0] <= FORGET_S}
 
 
 def _key(count: ClassCount) -> Key:

@@ -33,7 +33,7 @@ class Fold:
         self.demand = Demand()
         self.liveness = Liveness(silence_s)
         self._routers: dict[str, tuple[float, RouterReport]] = {}
-        self.telemetry_s = 0.0
+        self.telemetry_s = self._next_forget_s = 0.0
         self._wanted: dict[str, float] = {}
         self._avoid: dict[tuple[str, str], float] = {}
         self._interfered: dict[str, tuple[str, float]] = {}
@@ -42,6 +42,8 @@ class Fold:
     def take(self, report: AnyReport, at_s: float, now_s: float, *, epoch: int) -> bool:
         """Takes in one report; True if something has to be done at once."""
         self.telemetry_s = max(self.telemetry_s, at_s)
+        if self.telemetry_s >= self._next_forget_s:
+            self._forget(now_s)
         match report:
             case WorkerReport():
                 self.liveness.hear(report.boot_id, at_s)
@@ -63,10 +65,21 @@ class Fold:
                     self.liveness.tick(at_s)
         return False
 
+    def _forget(self, now_s: float) -> None:
+        """Those of whom nothing was heard for long, also while another scaler leads: each life has an id of its own, and some a name."""
+        self._next_forget_s = self.telemetry_s + SILENT_S
+        since_s = self.telemetry_s - SILENT_S
+        self._routers = {member: heard for member, heard in self._routers.items() if heard[0] >= since_s}
+        self._used = {worker: used for worker, used in self._used.items() if used[-1][0] >= since_s}
+        self._wanted = {variant: at_s for variant, at_s in self._wanted.items() if now_s - at_s < WANT_S}
+        self._interfered = {v: moved for v, moved in self._interfered.items() if now_s - moved[1] <= MOVE_AGAIN_S}
+        self.demand.forget(self.telemetry_s)
+        self.liveness.forget(since_s)
+
     def routers(self) -> dict[str, RouterReport]:
         """Newest report of each member of the router group that is heard, by member id."""
-        self._routers = {m: r for m, r in self._routers.items() if r[0] >= self.telemetry_s - SILENT_S}
-        return {member: report for member, (_, report) in self._routers.items()}
+        since_s = self.telemetry_s - SILENT_S
+        return {member: report for member, (at_s, report) in self._routers.items() if at_s >= since_s}
 
     def snapshot(self, view: View, backlogs: Backlogs, now_s: float) -> Snapshot:
         """The picture now."""

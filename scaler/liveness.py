@@ -40,6 +40,10 @@ class Liveness:
         """A worker's report was read."""
         self.heard[boot_id] = max(at_s, self.heard.get(boot_id, at_s))
 
+    def forget(self, before_s: float) -> None:
+        """Drops what was heard before; one that is in the picture still is silent from the next look at it on."""
+        self.heard = {boot_id: at_s for boot_id, at_s in self.heard.items() if at_s >= before_s}
+
     def dead(self, workers: Mapping[str, str]) -> list[str]:
         """Workers to be pronounced dead, of these (name → boot id)."""
         now = self.last_tick
