@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -41,6 +42,8 @@ LOOK_EVERY_S = 0.1
 OBSERVE_EVERY_S = 0.005
 """How often the clock learns from a report once it is known well: then each says what the one before said."""
 WIDE_MS = 5.0
+ALONE_S = 0.005
+"""How long the one producer is waited for while the other has something on its way."""
 
 
 class Delivery(NamedTuple):
@@ -58,10 +61,12 @@ class Delivery(NamedTuple):
 class _Sent:
     """A record whose report is awaited; the client calls it."""
 
-    __slots__ = ("_outbox", "number", "on_done", "sent_s")
+    __slots__ = ("_outbox", "alone", "number", "on_done", "sent_s")
 
-    def __init__(self, outbox: Outbox, number: int, sent_s: float, on_done: Callable[[Delivery], None] | None) -> None:
-        self._outbox, self.number, self.sent_s, self.on_done = outbox, number, sent_s, on_done
+    def __init__(
+        self, outbox: Outbox, number: int, sent_s: float, on_done: Callable[[Delivery], None] | None, *, alone: bool
+    ) -> None:
+        self._outbox, self.number, self.sent_s, self.on_done, self.alone = outbox, number, sent_s, on_done, alone
 
     def __call__(self, error: KafkaError | None, message: Message) -> None:
         self._outbox._report(self, error, message)
@@ -90,25 +95,19 @@ class Outbox:
         self._sequence = count()
         self._unconfirmed = Unconfirmed()
         self._next_look_s = self._observe_at_s = 0.0
-        self._producer = Producer({**settings.producer(client_id), "error_cb": self._on_error}, logger=log)
+        self._settings = {**settings.producer(client_id), "error_cb": self._on_error}
+        self._producer = Producer(self._settings, logger=log)
+        self._alone: Producer | None = None
+        self._making = threading.Lock()
 
-    def send(
-        self,
-        topic: str,
-        *,
-        value: bytes | None,
-        key: bytes | str | None = None,
-        headers: HeaderList | None = None,
-        partition: int | None = None,
-        on_done: Callable[[Delivery], None] | None = None,
-        wait: bool = True,
-        stale_ms: float = math.inf,
-    ) -> None:
+    def send(self, topic: str, *, value: bytes | None, key: bytes | str | None = None, headers: HeaderList | None = None,
+             partition: int | None = None, on_done: Callable[[Delivery], None] | None = None, wait: bool = True,
+             stale_ms: float = math.inf, alone: bool = False) -> None:  # fmt: skip
         """Queues a record; `on_done` hears of it exactly once, in `poll` or `flush`, unless this raises.
 
         Waits while the local queue is full, which is not for ever: what can't be delivered in time makes room. What says
         something that is no longer true after `stale_ms` (epoch ms, the broker's clock) is not kept for a broker that is
-        away beyond that: it is reported as not delivered.
+        away beyond that: it is reported as not delivered. What goes `alone` keeps its order with what else does.
 
         Raises:
             QueueFull: the local queue is full, and `wait` is false.
@@ -120,7 +119,7 @@ class Outbox:
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
         sent_s = self.clock.monotonic()
-        report = _Sent(self, self._unconfirmed.begin(sent_s, stale_ms), sent_s, on_done)
+        report = _Sent(self, self._unconfirmed.begin(sent_s, stale_ms), sent_s, on_done, alone=alone)
         record = (topic, value, key, ANY_PARTITION if partition is None else partition, report, headers or None)
         if self._together is None:
             self._queue(record, wait=wait)
@@ -170,10 +169,9 @@ class Outbox:
     def _produce(self, record: _Record) -> bool:
         """Queues a record; False if there is no room."""
         topic, value, key, partition, report, headers = record
+        producer = self._by_itself() if report.alone else self._producer
         try:
-            self._producer.produce(
-                topic, value, key, partition, report, headers=headers
-            )  # by place: by name costs more
+            producer.produce(topic, value, key, partition, report, headers=headers)  # by place: by name costs more
         except BufferError:
             return False
         except KafkaException as error:
@@ -181,6 +179,18 @@ class Outbox:
         except Exception as error:
             raise KafkaRefused(f"producing to {topic}: {type(error).__name__}: {error}") from error
         return True
+
+    def _by_itself(self) -> Producer:
+        with self._making:
+            if self._alone is None:
+                # As many on their way as keep their order, for each is a request.
+                single = {"batch.num.messages": 1, "max.in.flight.requests.per.connection": 5}
+                self._alone = Producer({**self._settings, **single}, logger=log)
+            return self._alone
+
+    @property
+    def _producers(self) -> tuple[Producer, ...]:
+        return (self._producer,) if self._alone is None else (self._producer, self._alone)
 
     def _report(self, sent: _Sent, error: KafkaError | None, message: Message) -> None:
         kind, stamp = message.timestamp()
@@ -221,7 +231,8 @@ class Outbox:
             return
         self._next_look_s = now_s + LOOK_EVERY_S
         if self._unconfirmed.any_stale(self.clock.now_ms()):
-            self._producer.purge(in_queue=True, in_flight=False, blocking=False)
+            for producer in self._producers:
+                producer.purge(in_queue=True, in_flight=False, blocking=False)
 
     def later(self, delay_s: float, act: Callable[[], None]) -> None:
         """Has `poll` or `flush` call `act` once, in `delay_s` s at the earliest; it is dropped if the outbox is closed before."""
@@ -253,6 +264,9 @@ class Outbox:
     def _serve(self, timeout: float, *, flush: bool = False) -> None:
         """Serves the client's callbacks; of a fatal error it calls none, but raises."""
         try:
+            if self._alone is not None:
+                self._alone.poll(0)
+                timeout = min(timeout, ALONE_S) if len(self._alone) else timeout
             if flush:
                 self._producer.flush(timeout)
             else:
@@ -273,7 +287,7 @@ class Outbox:
             KafkaUnavailable: if no broker answers.
         """
         with translated(f"asking for {topic}"):
-            return ask_partition_count(self._producer, topic, timeout)
+            return min(ask_partition_count(producer, topic, timeout) for producer in self._producers)
 
     def poll(self, timeout: float = 0.0) -> None:
         """Serves delivery reports, and what was put off until now.
@@ -325,11 +339,13 @@ class Outbox:
     @property
     def pending(self) -> int:
         """Records queued, in flight or put off, and reports not yet served."""
-        return len(self._producer) + len(self._told) + len(self._later)
+        alone = 0 if self._alone is None else len(self._alone)
+        return len(self._producer) + alone + len(self._told) + len(self._later)
 
     def close(self, timeout: float = 5.0) -> None:
         """Flushes, then reports what is left as failed."""
         if self.flush(timeout):
-            self._producer.purge()
+            for producer in self._producers:
+                producer.purge()
             self._serve(1.0, flush=True)
             self._tell()

@@ -32,6 +32,7 @@ from infaas.schemas.oip import encode_error
 from infaas.schemas.topics import REPLIES
 
 log = logging.getLogger(__name__)
+NARROW = 10_000  # callers name these topics: bounded
 AGAIN_S, AGAIN_MAX_S = 0.05, 1.0  # between attempts, doubled each time
 ASK_S, ASK_AGAIN_S = 0.5, 1.0  # not long: other replies wait meanwhile
 OFFLINE_MS = 300_000.0
@@ -77,6 +78,8 @@ class _Sending:
     until_ms: float
     on_done: Callable[[], None] | None
     delay_s: float = AGAIN_S
+    alone: bool = False
+    """Whether it goes by itself, since those it went with were too much for the topic."""
 
     def __call__(self, delivery: Delivery) -> None:
         self.sender._finished(self, delivery)
@@ -88,7 +91,9 @@ class ReplySender:
     1. An address that is wrong (no such topic or partition, not allowed, too large) is given up for the next one.
     2. A broker that does not answer is asked again, later and later, until nobody wants the reply any more: then it is a
        dead letter. A reply that goes again after its deadline says so.
-    3. `on_done` comes with the broker's confirmation, of whichever topic; until then nothing may be committed past it.
+    3. Too large may be what went together, for a caller's topic may take less than that: each goes again alone, and whatever
+       comes after one that arrived so.
+    4. `on_done` comes with the broker's confirmation, of whichever topic; until then nothing may be committed past it.
 
     Args:
         outbox: of the service; what is to be sent again counts as pending there.
@@ -103,6 +108,8 @@ class ReplySender:
         self._outbox, self._dead, self._grace_ms = outbox, dead_letters, grace_ms
         self._default = settings.names.of(REPLIES)
         self._sizes = TopicSizes(outbox, known_s=ASK_AGAIN_S, unknown_s=ASK_AGAIN_S, timeout_s=ASK_S)
+        self._narrow: set[str] = set()
+        """Topics that take replies alone, and not all that goes together."""
         self.fallbacks = 0
         """Replies that did not go to their address."""
 
@@ -115,7 +122,9 @@ class ReplySender:
         now_ms = self._outbox.clock.now_ms()
         until_ms = now_ms + OFFLINE_MS if math.isinf(reply.until_ms) else max(reply.until_ms, now_ms + self._grace_ms)
         address = reply.address
-        self._attempt(_Sending(self, reply, address.topic or self._default, address.partition, until_ms, on_done))
+        topic = address.topic or self._default
+        alone = topic in self._narrow
+        self._attempt(_Sending(self, reply, topic, address.partition, until_ms, on_done, alone=alone))
 
     def _attempt(self, sending: _Sending) -> None:
         reply = sending.reply
@@ -128,6 +137,7 @@ class ReplySender:
                 partition=sending.partition,
                 on_done=sending,
                 stale_ms=reply.true_until_ms,
+                alone=sending.alone,
             )
         except ProducerFatal:
             raise
@@ -137,8 +147,16 @@ class ReplySender:
     def _finished(self, sending: _Sending, delivery: Delivery) -> None:
         if delivery.error is not None:
             self._failed(sending, delivery.error)
-        elif sending.on_done is not None:
+            return
+        if sending.alone:
+            self._learn_narrow(sending.topic)
+        if sending.on_done is not None:
             sending.on_done()
+
+    def _learn_narrow(self, topic: str) -> None:
+        if len(self._narrow) >= NARROW:
+            self._narrow.clear()
+        self._narrow.add(topic)
 
     def _failed(self, sending: _Sending, error: InfaasError) -> None:
         reply = sending.reply
@@ -147,8 +165,10 @@ class ReplySender:
         log.info("reply not delivered", extra={"query_id": reply.query_id, "topic": sending.topic, "error": str(error)})
         if error.retryable:
             self._later(sending, error)
+        elif isinstance(error, PayloadTooLarge) and not sending.alone:
+            self._attempt(replace(sending, alone=True))
         elif isinstance(error, PayloadTooLarge) and (small := _smaller(reply, error)) is not None:
-            self._attempt(replace(sending, reply=small))
+            self._attempt(replace(sending, reply=small, alone=sending.topic in self._narrow))
         else:
             self._give_up_address(sending, error)
 
@@ -184,7 +204,7 @@ class ReplySender:
                 "reply goes to the default topic",
                 extra={"query_id": sending.reply.query_id, "topic": sending.topic, "error": str(error)},
             )
-            self._attempt(replace(sending, topic=self._default, partition=None))
+            self._attempt(replace(sending, topic=self._default, partition=None, alone=False))
 
     def _bury(self, sending: _Sending, error: InfaasError) -> None:
         self._dead.put_raw(

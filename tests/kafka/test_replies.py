@@ -4,6 +4,7 @@ import time
 from hashlib import sha256
 
 import pytest
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from infaas.bus.admin import Admin
 from infaas.bus.dead_letters import PREFIX, DeadLetters
@@ -103,6 +104,44 @@ def test_a_reply_that_is_too_large_becomes_an_error(settings, outbox):
     assert record.header_map["infaas-outcome"] == b"failed"
     assert b"too_large" in record.value
     reader.close()
+
+
+@pytest.fixture
+def narrow(settings):
+    """A caller's own topic whose limit, 16 KiB, is far below what a producer sends as one batch."""
+    topic = f"own-{settings.topic_prefix}replies"
+    admin = Admin(settings, client_id="t")
+    admin.make_topics({topic: 1})
+    limit = ConfigEntry("max.message.bytes", "16384", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[limit])
+    client = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    client.incremental_alter_configs([resource])[resource].result(30)
+    yield topic
+    admin.delete_topics([topic])
+    admin.close()
+
+
+def test_small_replies_that_go_together_are_not_too_large_for_a_topic_of_the_callers_own(settings, outbox, narrow):
+    sender = ReplySender(outbox, settings, dead_letters=DeadLetters(outbox, settings, service="t"))
+    reader, done = ReplyReader(settings, client_id="caller", topic=narrow), []
+    values = [b"%0200d" % number for number in range(1_000)]
+    large = b"x" * 20_000
+    outbox.learn(narrow)
+    for values_at_once in (values[:500], [large], values[500:]):
+        with outbox.together():
+            for value in values_at_once:
+                headers = [("infaas-outcome", b"ok")]
+                sender.send(Reply(value.decode()[-9:], ReplyAddress(narrow, 0), value, headers), lambda: done.append(1))
+        assert outbox.flush(30) == 0
+    assert len(done) == 1_001, "each is confirmed once"
+    records, deadline = [], time.monotonic() + 20
+    while len(records) < 1_001 and time.monotonic() < deadline:
+        records += reader.poll(0.1)
+    reader.close()
+    failed = [record.key for record in records if record.header_map["infaas-outcome"] != b"ok"]
+    assert failed == [large[-9:]], "what is too large by itself is told so, nobody else"
+    assert sorted(record.value for record in records if record.key != large[-9:]) == sorted(values)
+    assert sender.fallbacks == 0
 
 
 BAD = {
