@@ -27,6 +27,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from infaas.bus.ask import ask
 from infaas.bus.commits import Commit, Place, ask_commits
 from infaas.bus.errors import translate
+from infaas.bus.leaving import leave
 from infaas.bus.progress import Progress, start
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 COMMIT_EVERY_S = 0.1
 REVOKE_DEADLINE_S = 2.0
 WATERMARK_TIMEOUT_S = 5.0
+CLOSE_S = 5.0
+"""After that a broker that does not answer finds out by itself that we have gone: its session timeout says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ class Intake:
         client_id: str,
         drain: Callable[[float], None] | None = None,
     ) -> None:
-        self._drain = drain
+        self._drain, self._client_id = drain, client_id
         self._parts: dict[Place, Progress] = {}
         self._newest_ms: dict[Place, int] = {}
         """Time of the newest record taken, by partition; it stands in the commits."""
@@ -233,7 +236,11 @@ class Intake:
             self._consumer.resume([TopicPartition(*at) for at in self._parts])
 
     def close(self) -> None:
-        """Commits what is done and leaves the group, so that others take over at once."""
+        """Commits what is done and leaves the group, so that others take over at once; whoever closes has drained."""
+        self._drain = None
+        leave(self._close, self._client_id, within_s=CLOSE_S)
+
+    def _close(self) -> None:
         self._commit(list(self._parts), wait=True)
         self._consumer.close()
 

@@ -19,6 +19,7 @@ from infaas.bus.ask import ask
 from infaas.bus.commits import Commit, Place
 from infaas.bus.enquiries import ASK_TIMEOUT_S, Enquiries
 from infaas.bus.errors import translate
+from infaas.bus.leaving import leave
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.record import Record
 from infaas.bus.settings import BusSettings
@@ -28,6 +29,8 @@ from infaas.schemas.topics import WORK_GROUP
 log = logging.getLogger(__name__)
 WAIT_MS = 100  # data ends a wait at once; what begins waits for it, if nothing comes for what is there already
 SERVE_S = 0.005
+CLOSE_S = 1.0
+"""It is no member of a group, so nobody waits for its leave."""
 KEPT = 64
 
 """Topic and partition."""
@@ -57,6 +60,7 @@ class WorkQueue:
     ) -> None:
         group = settings.names.group(WORK_GROUP)
         self._enquiries = enquiries or Enquiries(settings, client_id=f"{client_id}-questions")
+        self._client_id = client_id
         self._beginning: dict[Place, int] = {}
         """Assigned, and not yet told to the client, with their offsets."""
         self._assigned: set[Place] = set()
@@ -183,7 +187,7 @@ class WorkQueue:
 
     def close(self) -> None:
         """Stops consuming; commits nothing."""
-        self._consumer.close()
+        leave(self._consumer.close, self._client_id, within_s=CLOSE_S)
         self._enquiries.close()
 
     def _await(self, positions: Mapping[Place, tuple[int, str]]) -> None:
