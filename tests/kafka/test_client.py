@@ -232,6 +232,16 @@ def test_what_nobody_waits_for_any_more_is_forgotten(settings, monkeypatch):
         wait_for(lambda: not client._exchange._late)
 
 
+def test_of_those_that_nobody_waits_for_any_more_so_many_are_remembered_and_no_more(settings, monkeypatch):
+    monkeypatch.setattr(exchange, "LATE_LIMIT", 2)
+    with Client(settings) as client:
+        futures = [client.submit("numbers", {"x": X}, timeout=0.01) for _ in range(5)]
+        for future in futures:
+            with pytest.raises(QueryTimeout):
+                future.result(20)
+        wait_for(lambda: len(client._exchange._late) == 2)
+
+
 def test_no_answer_is_a_timeout_and_closing_ends_waiting(settings):
     client = Client(settings)
     with pytest.raises(QueryTimeout, match="infaas status"):

@@ -66,3 +66,16 @@ def test_of_a_topic_that_has_fewer_partitions_than_it_had_the_number_is_asked_fo
             admin.grow(VARIANT, WORK.partitions + 2)
     assert done == [incoming.record]
     admin.close()
+
+
+def test_of_topics_whose_variant_has_gone_nothing_is_kept(settings, outbox, table):
+    deliveries = Deliveries(
+        outbox=outbox, names=settings.names, table=table, load=Load(), views=OpenViews(), done=lambda _: None
+    )
+    incoming = query(settings, outbox)
+    for number in range(3):
+        deliveries.send(incoming, Dispatch(f"gone{number}.v1.onnxruntime-cpu1-fp32", None, 1.0, "it is cold"))
+        assert len(deliveries._partitions) == 1
+        deliveries.forget(table.view())
+        assert deliveries._partitions == {}
+    outbox.flush(10)

@@ -169,6 +169,18 @@ def test_a_provider_that_raises_is_asked_ever_more_rarely_and_ends_nothing(caplo
     assert "a machine can't be started" in caplog.messages
 
 
+@pytest.mark.parametrize("life_s", [0.0, STAYED_S + 10])
+def test_names_are_used_again_so_that_what_is_kept_of_workers_is_bounded(life_s):
+    """Of each name the store holds one worker and one verdict: they are as many as there ever were machines at once."""
+    cell, names = Cell(life_s, steady=2), set()
+    for _ in range(HOUR_S):
+        cell.step()
+        names |= {machine.machine for machine in cell.ledger.machines.values()}
+    cell.provisioning.lane.close()
+    assert len(cell.provider.started) > 2
+    assert names == {*cell.steady, "local-1"}
+
+
 def test_a_machine_that_dies_after_it_stayed_is_replaced_at_once():
     cell = Cell(STAYED_S + 10)
     cell.run(HOUR_S)
