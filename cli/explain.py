@@ -64,7 +64,7 @@ def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecor
 
     The last is in epoch ms; None = the topic is empty.
     """
-    found: list[DecisionRecord] = []
+    recorded: list[DecisionRecord] = []
     unrecorded: list[DecisionRecord] = []
     oldest_ms: float | None = None
     for record in read_log(settings, settings.names.of(DECISIONS)):
@@ -77,10 +77,10 @@ def _decisions(settings: BusSettings, query_id: str) -> tuple[list[DecisionRecor
             complain(f"unreadable: {DECISIONS.name} at offset {record.offset}: {error}")
             continue
         if decision.about == query_id:
-            found.append(decision)
+            recorded.append(decision)
         elif decision.decision == UNRECORDED:
             unrecorded.append(decision)
-    return found, unrecorded, oldest_ms
+    return recorded, unrecorded, oldest_ms
 
 
 def _reconstruct(settings: BusSettings, query: Record, *, json: bool) -> None:
@@ -170,9 +170,12 @@ def _say_why_not(settings: BusSettings, query_id: str, oldest_ms: float | None) 
 
 def _say_left_out(unrecorded: list[DecisionRecord], came_ms: float) -> None:
     """Whether a router refused more just then than it keeps records of."""
-    for one in unrecorded:
-        if came_ms <= one.inputs.get("ended_ms", 0.0) and one.inputs.get("begun_ms", math.inf) <= came_ms + DECIDED_MS:
-            complain(f"not kept: {one.reason}")
+    for summary in unrecorded:
+        if (
+            came_ms <= summary.inputs.get("ended_ms", 0.0)
+            and summary.inputs.get("begun_ms", math.inf) <= came_ms + DECIDED_MS
+        ):
+            complain(f"not kept: {summary.reason}")
 
 
 def _say_what_came(query: Record) -> None:

@@ -60,11 +60,11 @@ class LazyGroup(TyperGroup):
 
 def _imported(name: str, place: str) -> Command:
     module, _, attribute = place.partition(":")
-    found = getattr(import_module(module), attribute)
-    if isinstance(found, typer.Typer):
-        group = typer.main.get_group(found)
+    command = getattr(import_module(module), attribute)
+    if isinstance(command, typer.Typer):
+        group = typer.main.get_group(command)
         group.name = name
         return group
     single = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
-    single.command(name)(found)
+    single.command(name)(command)
     return typer.main.get_command(single)

@@ -94,7 +94,7 @@ def _arrays(tensors: list[str], body: Path | None) -> dict[str, Array]:
     if not tensors:
         err.print("nothing to send: say --input name=... or --body file", highlight=False)
         raise typer.Exit(2)
-    return dict(_array(one) for one in tensors)
+    return dict(_array(tensor) for tensor in tensors)
 
 
 def _array(text: str) -> tuple[str, Array]:
@@ -107,11 +107,11 @@ def _array(text: str) -> tuple[str, Array]:
         except (OSError, ValueError) as error:
             raise BadInput(f"input.{name}", "an .npy file", str(error)) from None
     try:
-        found = np.asarray(orjson.loads(value))
+        values = np.asarray(orjson.loads(value))
     except (orjson.JSONDecodeError, ValueError) as error:
         raise BadInput(f"input.{name}", "a JSON list of numbers", str(error)) from None
     # Numbers in JSON have no width; nearly all models take 32-bit floats.
-    return name, found.astype(np.float32) if found.dtype.kind == "f" else found
+    return name, values.astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def _plain(reply: Reply) -> dict[str, object]:

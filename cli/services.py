@@ -75,9 +75,9 @@ def _cell(servers: str | None, prefix: str | None) -> None:
     """Services read their settings from the environment; so what was said here goes there."""
     _set(INFAAS_TOPIC_PREFIX=prefix)
     if servers or SERVERS not in os.environ:
-        found = find_cell()
-        os.environ.setdefault("INFAAS_SESSION_TIMEOUT_MS", str(found.session_timeout_ms))
-        os.environ[SERVERS] = servers or found.bootstrap_servers
+        cell = find_cell()
+        os.environ.setdefault("INFAAS_SESSION_TIMEOUT_MS", str(cell.session_timeout_ms))
+        os.environ[SERVERS] = servers or cell.bootstrap_servers
 
 
 def _set(**values: object) -> None:

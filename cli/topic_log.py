@@ -39,8 +39,8 @@ def read_record(settings: BusSettings, topic: str, partition: int, offset: int) 
         low, end = admin.watermarks({topic: partition + 1}).get((topic, partition), (0, 0))
         if not low <= offset < end:
             return None
-        found = reader.read(topic, partition, offset, offset + 1, timeout=PATIENCE_S)
-        return found[0] if found else None
+        records = reader.read(topic, partition, offset, offset + 1, timeout=PATIENCE_S)
+        return records[0] if records else None
     finally:
         reader.close()
         admin.close()

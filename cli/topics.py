@@ -22,7 +22,7 @@ def list_() -> None:
     admin = Admin(settings, client_id="infaas-topics")
     try:
         admin.wait_for_broker()
-        there = admin.topics()
+        sizes = admin.topics()
     finally:
         admin.close()
     table = Listing(
@@ -34,11 +34,11 @@ def list_() -> None:
     )  # fmt: skip
     for topic in TOPICS:
         if topic.per_variant:
-            found = {n: c for n, c in there.items() if n.startswith(f"{settings.topic_prefix}{topic.name}.")}
-            shown, count = f"{settings.topic_prefix}{topic.name}.<variant>", f"{len(found)} x {topic.partitions}+"
+            of_variants = {n: c for n, c in sizes.items() if n.startswith(f"{settings.topic_prefix}{topic.name}.")}
+            shown, count = f"{settings.topic_prefix}{topic.name}.<variant>", f"{len(of_variants)} x {topic.partitions}+"
         else:
             shown = settings.names.of(topic)
-            count = str(there.get(shown, "missing"))
+            count = str(sizes.get(shown, "missing"))
         table.add(shown, count, topic.key, topic.value, topic.writers, topic.readers)
     out.print(table)
 

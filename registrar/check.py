@@ -73,23 +73,27 @@ def _tensors(path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]
     if opset < OLDEST_OPSET:
         raise BadModel("artifact.opset", f"opset {OLDEST_OPSET} or newer", opset)
     known = {initializer.name for initializer in model.graph.initializer}
-    inputs = tuple(_spec("inputs", one) for one in model.graph.input if one.name not in known)
-    outputs = tuple(_spec("outputs", one) for one in model.graph.output)
+    inputs = tuple(_spec("inputs", value) for value in model.graph.input if value.name not in known)
+    outputs = tuple(_spec("outputs", value) for value in model.graph.output)
     if not inputs or not outputs:
         raise BadModel("artifact", "at least one input and one output", f"{len(inputs)} and {len(outputs)}")
     for side, specs in (("inputs", inputs), ("outputs", outputs)):
-        for one in specs:
-            if not one.shape or one.shape[0] != -1:
-                raise BadModel(f"artifact.{side}.{one.name}.shape", "a first axis that is free (rows)", list(one.shape))
-    if not any(predicts(one) for one in outputs):
+        for spec in specs:
+            if not spec.shape or spec.shape[0] != -1:
+                raise BadModel(
+                    f"artifact.{side}.{spec.name}.shape", "a first axis that is free (rows)", list(spec.shape)
+                )
+    if not any(predicts(output) for output in outputs):
         raise BadModel("artifact.outputs", PREDICTION, [f"{o.name} {o.datatype} {list(o.shape)}" for o in outputs])
     return inputs, outputs
 
 
-def predicts(one: TensorSpec) -> bool:
+def predicts(output: TensorSpec) -> bool:
     """Whether a prediction can be read from an output: integer labels, or float scores by class."""
-    labels = one.datatype.startswith(("INT", "UINT")) and (len(one.shape) == 1 or one.shape[1:] in ((1,), (-1,)))
-    return labels or (one.datatype.startswith("FP") and len(one.shape) == 2)
+    labels = output.datatype.startswith(("INT", "UINT")) and (
+        len(output.shape) == 1 or output.shape[1:] in ((1,), (-1,))
+    )
+    return labels or (output.datatype.startswith("FP") and len(output.shape) == 2)
 
 
 def _refuse_external(model: Any) -> None:
@@ -115,13 +119,13 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _spec(side: str, one: Any) -> TensorSpec:
+def _spec(side: str, value: Any) -> TensorSpec:
     import onnx
 
-    where = f"artifact.{side}.{one.name}"
-    if not one.type.HasField("tensor_type"):
-        raise BadModel(where, "a tensor (export without ZipMap)", one.type.WhichOneof("value"))
-    kind = one.type.tensor_type
+    where = f"artifact.{side}.{value.name}"
+    if not value.type.HasField("tensor_type"):
+        raise BadModel(where, "a tensor (export without ZipMap)", value.type.WhichOneof("value"))
+    kind = value.type.tensor_type
     if kind.elem_type == onnx.TensorProto.STRING or kind.elem_type not in onnx.helper.get_all_tensor_dtypes():
         raise BadModel(
             f"{where}.datatype", "one of " + ", ".join(DATATYPES), onnx.TensorProto.DataType.Name(kind.elem_type)
@@ -133,7 +137,7 @@ def _spec(side: str, one: Any) -> TensorSpec:
     if not kind.HasField("shape"):
         raise BadModel(f"{where}.shape", "a shape of known rank", "none")
     shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else -1 for d in kind.shape.dim)
-    return TensorSpec(name=one.name, datatype=name, shape=shape)
+    return TensorSpec(name=value.name, datatype=name, shape=shape)
 
 
 def read_validation(path: Path, *, limit: int) -> dict[str, Array]:
@@ -147,8 +151,8 @@ def read_validation(path: Path, *, limit: int) -> dict[str, Array]:
             size = sum(info.file_size for info in archive.infolist())
         if size > limit:
             raise BadModel("validation_set", f"at most {limit} bytes unpacked", size)
-        with np.load(path, allow_pickle=False) as found:
-            return {name: found[name] for name in found.files}
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except (OSError, ValueError, zipfile.BadZipFile, KeyError) as error:
         raise BadModel("validation_set", "an .npz file of plain arrays", str(error)) from error
 
@@ -178,14 +182,14 @@ def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
     try:
-        found: dict[str, Any] = {"contract": check(order).model_dump(mode="json")}
+        answer: dict[str, Any] = {"contract": check(order).model_dump(mode="json")}
     except BadInput as error:
-        found = {"error": {"field": error.field, "expected": error.expected, "found": str(error.found)}}
+        answer = {"error": {"field": error.field, "expected": error.expected, "found": str(error.found)}}
     except ImportError as error:
-        found = {"missing": f"{error.name} is not installed: `pip install infaas[registrar]`"}
+        answer = {"missing": f"{error.name} is not installed: `pip install infaas[registrar]`"}
     except MemoryError:
-        found = {"error": {"field": "artifact", "expected": f"a model that fits in {memory} bytes", "found": "more"}}
-    sys.stdout.buffer.write(orjson.dumps(found) + b"\n")
+        answer = {"error": {"field": "artifact", "expected": f"a model that fits in {memory} bytes", "found": "more"}}
+    sys.stdout.buffer.write(orjson.dumps(answer) + b"\n")
     return 0
 
 

@@ -27,17 +27,17 @@ def read(settings: BusSettings) -> list[DecisionRecord]:
         admin.close()
 
 
-def reasons(found: Sequence[DecisionRecord], queries: Collection[str]) -> dict[str, str]:
+def reasons(records: Sequence[DecisionRecord], queries: Collection[str]) -> dict[str, str]:
     """Why the router chose as it did, by query id."""
-    return {one.about: one.reason for one in found if one.about in queries}
+    return {record.about: record.reason for record in records if record.about in queries}
 
 
-def by_scaler(found: Sequence[DecisionRecord], since_ms: float) -> list[tuple[float, str]]:
+def by_scaler(records: Sequence[DecisionRecord], since_ms: float) -> list[tuple[float, str]]:
     """What the scaler did from a moment on: seconds since then, and what in words."""
     return [
-        ((one.at_ms - since_ms) / 1000.0, f"{one.decision} {one.about}{_change(one)}: {one.reason}")
-        for one in found
-        if one.by == "scaler" and one.at_ms >= since_ms
+        ((record.at_ms - since_ms) / 1000.0, f"{record.decision} {record.about}{_change(record)}: {record.reason}")
+        for record in records
+        if record.by == "scaler" and record.at_ms >= since_ms
     ]
 
 
@@ -51,8 +51,8 @@ def as_table(steps: Sequence[tuple[float, str]]) -> Table:
     return table
 
 
-def _change(one: DecisionRecord) -> str:
-    before, after = one.inputs.get("before"), one.inputs.get("after")
+def _change(record: DecisionRecord) -> str:
+    before, after = record.inputs.get("before"), record.inputs.get("after")
     if before is None or after is None:
         return ""
     if sum(before.values()) == sum(after.values()):

@@ -47,14 +47,14 @@ def shape(at_s: float) -> float:
 
 def arrivals(peak: float, seconds: float, rng: np.random.Generator) -> list[float]:
     """Arrival times of a Poisson process whose rate follows the shape, drawn out or together to `seconds`, by thinning."""
-    found: list[float] = []
+    arrivals: list[float] = []
     at = 0.0
     while True:
         at += rng.exponential(1.0 / peak)
         if at >= seconds:
-            return found
+            return arrivals
         if rng.random() < shape(at * WHOLE_S / seconds):
-            found.append(at)
+            arrivals.append(at)
 
 
 class Ramp:

@@ -13,38 +13,38 @@ from rich.text import Text
 from infaas.examples.demo.tally import Answer, Moment, percentiles
 
 
-def lines(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+def lines(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is told, as name and figure."""
-    balanced = found["queries_sent"] == found["replies"] + found["rejections"]
-    saved = found["cost_static_usd"] / found["cost_usd"] if found["cost_usd"] else float("inf")
-    reasons = ", ".join(f"{n} {why}" for why, n in found["reasons"].items()) or "none"
+    balanced = figures["queries_sent"] == figures["replies"] + figures["rejections"]
+    saved = figures["cost_static_usd"] / figures["cost_usd"] if figures["cost_usd"] else float("inf")
+    reasons = ", ".join(f"{n} {why}" for why, n in figures["reasons"].items()) or "none"
     return [
-        ("queries sent", f"{found['queries_sent']} = {found['replies']} replies + {found['rejections']} rejections" + ("" if balanced else f" + {found['lost']} LOST")),
+        ("queries sent", f"{figures['queries_sent']} = {figures['replies']} replies + {figures['rejections']} rejections" + ("" if balanced else f" + {figures['lost']} LOST")),
         ("rejections", reasons),
-        ("duplicates", str(found["duplicates"])),
-        ("accuracy, measured on the replies", f"{found['served_accuracy']:.4f}"),
-        *((f"- {kind}", f"{accuracy:.4f}") for kind, accuracy in found["accuracy_by_kind"].items()),
-        ("not answered within the objective", f"{found['violations']} ({found['violations'] / max(1, found['queries_sent']):.1%})"),
-        ("latency", f"p50 {found['p50_ms']:.1f} ms, p99 {found['p99_ms']:.1f} ms"),
-        *((f"- {variant}", f"{share:.1%} of the replies") for variant, share in found["variants_used"].items()),
-        ("cost", f"{found['cost_usd']:.6f} USD in {found['seconds']:.0f} s"),
-        ("the most accurate variant, fixed for the peak", f"{found['cost_static_usd']:.6f} USD: {saved:.1f} times as much"),
+        ("duplicates", str(figures["duplicates"])),
+        ("accuracy, measured on the replies", f"{figures['served_accuracy']:.4f}"),
+        *((f"- {kind}", f"{accuracy:.4f}") for kind, accuracy in figures["accuracy_by_kind"].items()),
+        ("not answered within the objective", f"{figures['violations']} ({figures['violations'] / max(1, figures['queries_sent']):.1%})"),
+        ("latency", f"p50 {figures['p50_ms']:.1f} ms, p99 {figures['p99_ms']:.1f} ms"),
+        *((f"- {variant}", f"{share:.1%} of the replies") for variant, share in figures["variants_used"].items()),
+        ("cost", f"{figures['cost_usd']:.6f} USD in {figures['seconds']:.0f} s"),
+        ("the most accurate variant, fixed for the peak", f"{figures['cost_static_usd']:.6f} USD: {saved:.1f} times as much"),
     ]  # fmt: skip
 
 
-def as_table(found: Mapping[str, Any]) -> Table:
+def as_table(figures: Mapping[str, Any]) -> Table:
     """For the terminal."""
     table = Table(title="Report", title_justify="left", show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, figure in lines(found):
+    for name, figure in lines(figures):
         table.add_row(Text(name), Text(figure))
     return table
 
 
 def write(
     folder: Path,
-    found: Mapping[str, Any],
+    figures: Mapping[str, Any],
     steps: Sequence[tuple[float, str]],
     answers: Sequence[Answer],
     moments: Sequence[Moment],
@@ -53,12 +53,12 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in ("report.md", "report.png", "report.json")]
     body = ["# INFaaS on Kafka: demo report", "", "| what | figure |", "| --- | --- |"]
-    body += [f"| {name} | {figure} |" for name, figure in lines(found)]
+    body += [f"| {name} | {figure} |" for name, figure in lines(figures)]
     body += ["", "## What the scaler did", "", *(f"- {at_s:.0f} s: {what}" for at_s, what in steps)]
     body += ["", "![load, instances, latency and cost over time](report.png)", ""]
     paths[0].write_text("\n".join(body))
     _draw(paths[1], answers, moments)
-    paths[2].write_bytes(orjson.dumps({**found, "scaler": steps}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+    paths[2].write_bytes(orjson.dumps({**figures, "scaler": steps}, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
     return paths
 
 

@@ -108,12 +108,12 @@ def cost(moments: Sequence[Moment]) -> float:
 def unmet(answers: Sequence[Answer], kinds: Mapping[str, Kind]) -> list[str]:
     """Answers below their accuracy floor or above their cost limit: there must be none."""
     out = []
-    for one in answers:
-        if not one.ok or one.reply is None:
+    for answer in answers:
+        if not answer.ok or answer.reply is None:
             continue
-        asked = kinds[one.kind].asked
-        if one.reply.accuracy < asked.get("min_accuracy", 0.0) - 1e-6:
-            out.append(f"{one.reply.query_id}: accuracy {one.reply.accuracy} below {asked['min_accuracy']}")
-        if one.reply.cost * 1000 > asked.get("max_cost", float("inf")) * (1 + 1e-6):
-            out.append(f"{one.reply.query_id}: {one.reply.cost * 1000} USD per 1,000 above {asked['max_cost']}")
+        asked = kinds[answer.kind].asked
+        if answer.reply.accuracy < asked.get("min_accuracy", 0.0) - 1e-6:
+            out.append(f"{answer.reply.query_id}: accuracy {answer.reply.accuracy} below {asked['min_accuracy']}")
+        if answer.reply.cost * 1000 > asked.get("max_cost", float("inf")) * (1 + 1e-6):
+            out.append(f"{answer.reply.query_id}: {answer.reply.cost * 1000} USD per 1,000 above {asked['max_cost']}")
     return out
