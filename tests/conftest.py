@@ -18,6 +18,7 @@ from infaas.bus.settings import BusSettings
 
 REPLY_PARTITIONS = 8
 """A cell is made for each test: 64 take half a second of a core, and no test needs them."""
+HASTY_MS = 1_000
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 
@@ -88,6 +89,12 @@ def broker(second_broker: EmbeddedBroker) -> Iterator[EmbeddedBroker]:
 def hurt(broker: EmbeddedBroker, prefix: str) -> Iterator[BusSettings]:
     """Bus settings for a fresh cell on `broker`, with all its topics; they are deleted afterwards."""
     yield from _cell(broker.bootstrap_servers, prefix)
+
+
+@pytest.fixture
+def hasty(hurt: BusSettings) -> BusSettings:
+    """As `hurt`, but what can't be delivered is reported after one second, and not after five: so much less is waited for."""
+    return hurt.model_copy(update={"kafka": {"message.timeout.ms": str(HASTY_MS)}})
 
 
 @pytest.fixture

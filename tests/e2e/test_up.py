@@ -128,7 +128,7 @@ def says_where_it_is(up, port):
 def register_and_query(up, files):
     registered = up.infaas(
         "register", "linear", "--application", "points", "--model", str(files / "model.onnx"),
-        "--validation-set", str(files / "validation.npz"), "--max-batch", "4", "--wait",
+        "--validation-set", str(files / "validation.npz"), "--max-batch", "4", "--cores", "1", "--generator", "onnx", "--wait",
     )  # fmt: skip
     assert "linear.v1.onnxruntime-cpu1-fp32" in registered.stdout
     answered = orjson.loads(up.infaas(*ASK, "--json").stdout)

@@ -12,7 +12,6 @@ from serving import ALL, active, assign, fact, held, router, serving_cell, state
 
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
-from infaas.bus.settings import DELIVERY_TIMEOUT_MS
 from infaas.host.child import Child
 from infaas.host.deadlines import SILENCE_S
 from infaas.schemas.errors import Fenced
@@ -45,9 +44,9 @@ def earlier_life(cell, boot_id, *, number=7):
     cell.outbox.flush(10)
 
 
-def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(broker, hurt, environment, monkeypatch):
-    monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", hurt.bootstrap_servers)
-    with serving_cell(hurt) as cell:
+def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(broker, hasty, environment, monkeypatch):
+    monkeypatch.setenv("INFAAS_BOOTSTRAP_SERVERS", hasty.bootstrap_servers)
+    with serving_cell(hasty) as cell:
         worker = supervisor(cell)
         active(cell, worker)
         assign(cell, worker)
@@ -57,8 +56,9 @@ def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(broker,
         while not worker._table.view().assignments:
             worker._table.poll(0.01)
         broker.kill()
-        away_s = time.monotonic()
-        while time.monotonic() < away_s + DELIVERY_TIMEOUT_MS / 1000.0 + 2.0:
+        deadline = time.monotonic() + 20.0
+        while not worker._facts.failed:
+            assert time.monotonic() < deadline
             worker.step()
         assert set(running.ownership.holding.values()) == {"taking"}
         broker.restart()
@@ -69,9 +69,9 @@ def test_a_fact_that_was_lost_while_the_broker_was_away_is_written_again(broker,
 
 
 def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_comparison(
-    broker, hurt, environment, monkeypatch
+    broker, hasty, environment, monkeypatch
 ):
-    cell = Cell(hurt)
+    cell = Cell(hasty)
     worker = supervisor(cell)
     cell.until(lambda: worker._born_seen and "w1" in cell.table.view().workers, "its birth")
     monkeypatch.setattr(module, "COMPARE_EVERY_S", 1e6)
@@ -79,7 +79,7 @@ def test_a_fact_whose_delivery_failed_is_written_again_before_the_next_compariso
     worker.step()
     broker.kill()
     worker._facts.write(worker._record.model_copy(update={"price_per_hour": 7.0}))
-    deadline = time.monotonic() + 2 * DELIVERY_TIMEOUT_MS / 1000.0
+    deadline = time.monotonic() + 10.0
     while not worker._facts.failed:
         assert time.monotonic() < deadline
         worker._outbox.poll(0.01)
