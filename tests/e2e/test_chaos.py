@@ -71,65 +71,80 @@ def kill_broker(stack):
     return True
 
 
+def turns_of(stack):
+    """Who dies, one after the other; each says whether there was somebody to kill."""
+    return [
+        lambda: kill_service(stack, "router-1"),
+        lambda: kill_instance(stack),
+        lambda: kill_service(stack, "scaler"),
+        lambda: kill_supervisor(stack),
+        lambda: kill_broker(stack),
+        lambda: kill_service(stack, "registrar"),
+        lambda: kill_service(stack, "router-1"),
+        lambda: kill_instance(stack),
+    ]
+
+
+class Ends:
+    """How queries ended, as their caller is told."""
+
+    def __init__(self):
+        self.outcomes, self.ids, self.lost, self._lock = Counter(), Counter(), [], threading.Lock()
+
+    def __len__(self):
+        return sum(self.outcomes.values()) + len(self.lost)
+
+    def take(self, done):
+        with self._lock:
+            try:
+                reply = done.result()
+            except Exception as error:  # noqa: BLE001 - counted, and none is allowed
+                self.lost.append(repr(error))
+                return
+            self.outcomes[reply.outcome] += 1
+            self.ids[reply.query_id] += 1
+
+
+def ask_while_they_die(stack, client, ends):
+    """All queries, at a steady rate; returns when each has ended, and everybody's turn has come."""
+    rng, begun, sent, turns = random.Random(1), time.monotonic(), 0, turns_of(stack)
+    every = next_turn = QUERIES / RATE / (len(turns) + 1)
+    while sent < QUERIES or len(ends) < sent:
+        now = time.monotonic() - begun
+        if turns and now >= next_turn and turns[0]():
+            turns.pop(0)
+            next_turn += every
+        if sent < QUERIES and now >= sent / RATE:
+            future = client.submit(
+                "points", {"x": X[rng.randrange(64)]}, latency_ms=150_000, timeout=180, raise_for_outcome=False
+            )
+            future.add_done_callback(ends.take)
+            sent += 1
+        else:
+            stack.step()
+            time.sleep(0.002)
+        assert now < 200, (sent, ends.outcomes, ends.lost[:3])
+    assert not turns
+
+
 @pytest.mark.timeout(300)
 def test_ten_thousand_queries_survive_the_death_of_everything_in_turn(stack):
+    ends = Ends()
     with Client(stack.settings, repository_url=stack.repository_url) as client:
         found = client.register(
-            "linear", application="points", model=classifier(), validation_set=VALIDATION, max_batch=8, cores=(1,)
-        )
+            "linear", application="points", model=classifier(), validation_set=VALIDATION, max_batch=8, cores=(1,),
+            generators=("onnx",),
+        )  # fmt: skip
         list(follow(stack.settings, "linear", found.version, timeout=90))
         assert client.infer("points", {"x": X[0]}, latency_ms=60_000).outcome == "ok"
-        turns = [
-            ("router", lambda: kill_service(stack, "router-1")),
-            ("instance", lambda: kill_instance(stack)),
-            ("scaler", lambda: kill_service(stack, "scaler")),
-            ("supervisor", lambda: kill_supervisor(stack)),
-            ("broker", lambda: kill_broker(stack)),
-            ("registrar", lambda: kill_service(stack, "registrar")),
-            ("router again", lambda: kill_service(stack, "router-1")),
-            ("instance again", lambda: kill_instance(stack)),
-        ]
-        outcomes, ids, lost = Counter(), Counter(), []
-        lock = threading.Lock()
-
-        def ended(done):
-            with lock:
-                try:
-                    reply = done.result()
-                except Exception as error:  # noqa: BLE001 - counted, and none is allowed
-                    lost.append(repr(error))
-                    return
-                outcomes[reply.outcome] += 1
-                ids[reply.query_id] += 1
-
-        rng, begun, sent = random.Random(1), time.monotonic(), 0
-        every = QUERIES / RATE / (len(turns) + 1)
-        next_turn = every
-        deadline = begun + 200
-        while sent < QUERIES or sum(outcomes.values()) + len(lost) < sent:
-            now = time.monotonic() - begun
-            if turns and now >= next_turn and turns[0][1]():
-                turns.pop(0)
-                next_turn += every
-            if sent < QUERIES and now >= sent / RATE:
-                future = client.submit(
-                    "points", {"x": X[rng.randrange(64)]}, latency_ms=150_000, timeout=180, raise_for_outcome=False
-                )
-                future.add_done_callback(ended)
-                sent += 1
-            else:
-                stack.step()
-                time.sleep(0.002)
-            assert time.monotonic() < deadline, (sent, outcomes, lost[:3])
-        assert not turns
-        assert lost == []
-        assert sum(outcomes.values()) == QUERIES
-        assert outcomes["ok"] == QUERIES, outcomes
-        assert len(ids) == QUERIES
-        assert max(ids.values()) == 1, "from Client exactly one each"
+        ask_while_they_die(stack, client, ends)
         duplicates = client.duplicates
+    assert ends.lost == []
+    assert ends.outcomes == {"ok": QUERIES}
+    assert len(ends.ids) == QUERIES
+    assert max(ends.ids.values()) == 1, "from Client exactly one each"
     on_topic = replies_on_topic(stack)
-    assert set(ids) <= set(on_topic)
+    assert set(ends.ids) <= set(on_topic)
     # A query may stand in the log twice, under two ids, where the client asked again while its broker was away.
     assert sum(on_topic.values()) - (QUERIES + 1) >= duplicates
     print(f"\n{QUERIES} queries, {duplicates} duplicates")

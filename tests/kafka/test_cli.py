@@ -145,10 +145,22 @@ def test_a_refusal_is_explained_and_what_left_no_record_is_said_to_have_none(set
 
 
 def test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics(settings, environment):
-    """A worker's facts and reports are there, the worker is not: what is sent to it stays in its topic."""
     cell = Cell(settings)
     admin = Admin(settings, client_id="test")
     admin.ensure_variant_topics(VARIANT)
+    ids = two_dispatches(cell, settings)
+    told_as_recorded_and_as_reconstructed(ids)
+    admin.delete_below({(settings.names.of(TELEMETRY), 0): ends(admin, settings.names.of(TELEMETRY))})
+    deaf = infaas("explain", ids["silent"])
+    assert "does not reach back so far, and nothing is known of queues" in " ".join(deaf.stdout.split())
+    for other in reversed(cell.others):
+        other.close()
+    cell.close()
+    admin.close()
+
+
+def two_dispatches(cell, settings):
+    """Query ids: of `asked` there is a decision record. The worker's facts and reports are there, and it is not: what is sent stays."""
     cell.publish("sha256:" + "0" * 64, found=profile(accuracy=0.9))
     facts = FactWriter(cell.outbox, settings, "b1")
     hardware = Hardware(cores=1, memory_bytes=10**9)
@@ -171,7 +183,10 @@ def test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics
     cell.until(lambda: len(work.records) == 2, "both dispatched")
     ids = {r.header_map["correlation-id"].decode(): r.header_map["infaas-query-id"].decode() for r in work.records}
     cell.until(lambda: not cell.outbox.pending and not router._outbox.pending, "the decision record")
+    return ids
 
+
+def told_as_recorded_and_as_reconstructed(ids):
     recorded = infaas("explain", ids["asked"])
     assert recorded.exit_code == 0, recorded.output
     assert "Dispatch by the router" in recorded.stdout
@@ -193,14 +208,6 @@ def test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics
     (candidate,) = two["inputs"]["candidates"]
     assert (candidate["state"], candidate["worker"]) == ("active", "w")
     assert 2 < candidate["backlog"] <= 3, "as it was reported, less what was worked off since"
-
-    admin.delete_below({(settings.names.of(TELEMETRY), 0): ends(admin, settings.names.of(TELEMETRY))})
-    deaf = infaas("explain", ids["silent"])
-    assert "does not reach back so far, and nothing is known of queues" in " ".join(deaf.stdout.split())
-    for other in reversed(cell.others):
-        other.close()
-    cell.close()
-    admin.close()
 
 
 def ends(admin, topic):

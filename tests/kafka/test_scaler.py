@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import replace
 
 import psutil
@@ -181,31 +182,39 @@ def test_work_committed_is_deleted_and_nothing_else(cell, monkeypatch):
     )
 
 
+@contextmanager
+def scaler_processes(cell, *names):
+    """Scalers as they run in earnest, the first of them leading."""
+    processes = []
+    try:
+        for name in names:
+            environment = {**os.environ, "INFAAS_SCALER_NAME": name, "INFAAS_PARENT_PID": str(os.getpid())}
+            processes.append(subprocess.Popen([sys.executable, "-m", "infaas.scaler"], env=environment))
+            cell.until(lambda: cell.table.epochs.get("scaler", -1) >= 0, "a leader")
+        yield processes
+    finally:
+        for process in processes:
+            os.kill(process.pid, signal.SIGCONT)
+            process.terminate()
+            process.wait(20)
+
+
 def test_of_two_scalers_a_frozen_one_that_wakes_up_changes_nothing(cell):
     """The old leader is stopped (SIGSTOP), the new one claims, the old one wakes up with writes in its queue."""
     cell.publish(cell.digest)
     for n in range(2):
         cell.others.append(Supervisor(settings=cell.settings, own=WorkerSettings(name=f"w{n}", cores=2)))
     cell.others.append(Router(settings=cell.settings, own=RouterSettings()))
-    processes = []
-    try:
-        for name in ("one", "two"):
-            processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", "infaas.scaler"],
-                    env={**os.environ, "INFAAS_SCALER_NAME": name, "INFAAS_PARENT_PID": str(os.getpid())},
-                )
-            )
-            cell.until(lambda: cell.table.epochs.get("scaler", -1) >= 0, "a leader")
+    with scaler_processes(cell, "one", "two") as (leader, _):
         first = cell.table.epochs["scaler"]
         cell.send("a", application="numbers", latency_ms=60_000)
         assert outcome(cell.answer("a")) == "ok"
-        freeze(processes[0].pid)
+        freeze(leader.pid)
         cell.until(lambda: cell.table.epochs["scaler"] > first, "the other to claim")
         second = cell.table.epochs["scaler"]
         cell.send("b", application="numbers", latency_ms=60_000)
         assert outcome(cell.answer("b")) == "ok"
-        os.kill(processes[0].pid, signal.SIGCONT)
+        os.kill(leader.pid, signal.SIGCONT)
         until = time.monotonic() + 5
         while time.monotonic() < until:
             cell.send(f"c{time.monotonic()}", application="numbers", latency_ms=60_000)
@@ -221,11 +230,6 @@ def test_of_two_scalers_a_frozen_one_that_wakes_up_changes_nothing(cell):
             assert dict(fresh.view().records) == dict(cell.table.view().records)
         finally:
             fresh.close()
-    finally:
-        for process in processes:
-            os.kill(process.pid, signal.SIGCONT)
-            process.terminate()
-            process.wait(20)
 
 
 def test_a_worker_that_stops_in_order_needs_no_verdict(cell):

@@ -19,12 +19,6 @@ LONGER = {
     # A model's rules stand together.
     "docs/spec/work.py workers", "docs/spec/mc.py components",
     "workers/serve.py compose", "scaler/building.py place_builds", "scaler/greedy.py decide",
-    # A test's story.
-    "tests/e2e/test_chaos.py test_ten_thousand_queries_survive_the_death_of_everything_in_turn",
-    "tests/kafka/test_cli.py test_a_dispatch_is_explained_from_its_record_else_made_again_from_the_topics",
-    "tests/kafka/test_registrar.py test_a_model_becomes_measured_variants_with_topics",
-    "tests/kafka/test_registrar.py test_bad_input_is_answered_naming_the_field",
-    "tests/kafka/test_scaler.py test_of_two_scalers_a_frozen_one_that_wakes_up_changes_nothing",
 }  # fmt: skip
 """Longer than a function should be; nobody is added, and who is shortened goes."""
 LARGER = {
