@@ -20,7 +20,7 @@ from infaas.bus.outbox import Delivery, Outbox
 from infaas.bus.record import Record
 from infaas.bus.reply_reader import ReplyReader
 from infaas.bus.settings import BusSettings
-from infaas.schemas.errors import ClientClosed, InfaasError, QueryTimeout, QueueFull
+from infaas.schemas.errors import ClientClosed, InfaasError, PayloadTooLarge, QueryTimeout, QueueFull
 from infaas.schemas.headers import CORRELATION, QUERY_ID, HeaderList, text
 from infaas.schemas.names import query_id
 
@@ -41,6 +41,8 @@ class _Open:
     until: float
     query_id: str | None = None
     """Where the question stands, once that is confirmed."""
+    alone: bool = False
+    """Whether it goes by itself, since those it went with were too much for the topic."""
     early: list[tuple[Record, float]] = field(default_factory=list)
     """Answers that came before, with the moment."""
 
@@ -97,7 +99,9 @@ class Exchange:
 
         def again() -> None:
             try:
-                self._outbox.send(topic, value=value, key=key, headers=sent, on_done=done, wait=False)
+                self._outbox.send(
+                    topic, value=value, key=key, headers=sent, on_done=done, wait=False, alone=asked.alone
+                )
             except QueueFull:
                 self._outbox.later(AGAIN_S, again)
             except InfaasError as error:
@@ -148,7 +152,10 @@ class Exchange:
         """What could not be delivered yet goes again as long as somebody waits for the answer: a broker may be away for a while."""
         asked = self._open.get(correlation)
         if delivery.error is not None:
-            if asked is not None and delivery.error.retryable:
+            if asked is not None and isinstance(delivery.error, PayloadTooLarge) and not asked.alone:
+                asked.alone = True  # the cell's limit may be below ours, and counts for what goes together
+                again()
+            elif asked is not None and delivery.error.retryable:
                 self._outbox.later(AGAIN_S, again)
             else:
                 self._fail(correlation, delivery.error)

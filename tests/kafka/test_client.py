@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from answering import answer, place
 from cell import VARIANT, Cell, doubling_model
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 from onnx import TensorProto, helper
 
 from infaas.bus.admin import Admin
@@ -22,8 +23,17 @@ from infaas.router.settings import RouterSettings
 from infaas.scaler.loop import Scaler
 from infaas.scaler.settings import ScalerSettings
 from infaas.schemas import headers
-from infaas.schemas.errors import BadInput, ClientClosed, Expired, InferenceFailed, QueryTimeout, Rejected
+from infaas.schemas.errors import (
+    BadInput,
+    ClientClosed,
+    Expired,
+    InferenceFailed,
+    PayloadTooLarge,
+    QueryTimeout,
+    Rejected,
+)
 from infaas.schemas.headers import headers_of
+from infaas.schemas.topics import QUERIES
 from infaas.workers.settings import WorkerSettings
 from infaas.workers.supervisor import Supervisor
 
@@ -221,6 +231,20 @@ def test_a_failure_of_the_clients_thread_ends_all_that_wait_and_all_that_ask(set
     with pytest.raises(ClientClosed, match="out of order"):
         client.infer("numbers", {"x": X})
     client.close()
+
+
+def test_small_queries_that_go_together_are_not_too_large_for_a_cell_whose_limit_is_below_ours(settings):
+    topic = settings.names.of(QUERIES)
+    limit = ConfigEntry("max.message.bytes", "16384", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[limit])
+    admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
+    admin.incremental_alter_configs([resource])[resource].result(30)
+    with Client(settings) as client:
+        futures = [client.submit("numbers", {"x": X}, timeout=60, key=b"k") for _ in range(500)]
+        wait_for(lambda: all(asked.query_id for asked in client._exchange._open.values()))
+        assert not any(future.done() for future in futures)
+        with pytest.raises(PayloadTooLarge):
+            client.infer("numbers", {"x": np.zeros((4_000, 2), np.float32)}, timeout=60)
 
 
 def test_what_nobody_waits_for_any_more_is_forgotten(settings, monkeypatch):
