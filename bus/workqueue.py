@@ -28,7 +28,7 @@ from infaas.schemas.topics import WORK_GROUP
 
 log = logging.getLogger(__name__)
 WAIT_MS = 100  # data ends a wait at once; what begins waits for it, if nothing comes for what is there already
-SERVE_S = 0.005
+SERVE_S = 0.001
 CLOSE_S = 1.0
 """It is no member of a group, so nobody waits for its leave."""
 KEPT = 64

@@ -178,22 +178,23 @@ class Partitions:
             for part, to in moved.values():
                 part.progress.committing(to)
 
-    def settle(self, timeout: float) -> bool:
-        """Commits all that is done and waits for the answers; whether all of it is confirmed."""
-        self.commit()
+    def settle(self, timeout: float, *, but: Partition | None = None) -> bool:
+        """Commits all that is done, of all partitions but one, and waits for every answer; whether all of it is confirmed."""
+        parts = [part for part in self._parts.values() if part is not but]
+        self.commit(parts)
         deadline = self._now() + timeout
-        for queue in self._queues.values():
-            queue.settle(max(0.0, deadline - self._now()))
+        answered = [queue.settle(max(0.0, deadline - self._now())) for queue in self._queues.values()]
         self._hear()
-        return all(part.progress.uncommitted is None for part in self._parts.values())
+        return all(answered) and all(part.progress.uncommitted is None for part in parts)
 
     def mark(self, part: Partition, offset: int, timeout: float) -> bool:
         """Commits the mark of a record that is to run alone; whether it is confirmed.
 
         Everything before it is committed first: of all partitions only one ever has a mark of something that runs, or its
-        neighbour's death would count against it.
+        neighbour's death would count against it. What is done of its own partition is committed with the mark, by the same commit;
+        but none may be under way by then that could still write over it.
         """
-        if not self.settle(timeout):
+        if not self.settle(timeout, but=part):
             return False
         if self._parts.get(part.place) is not part or part.progress.position != offset:
             return True  # of a partition that was begun again since: nobody commits for it any more

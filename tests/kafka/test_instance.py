@@ -16,6 +16,7 @@ from infaas.host.deadlines import LEASE_S
 from infaas.host.messages import Alive, BatchBegan, BatchEnded, DeathBefore, Release, Released, Take, Taken
 from infaas.schemas.errors import EngineLost
 from infaas.schemas.topics import DEAD_LETTERS
+from infaas.workers.instance import COMMIT_EVERY_S
 from infaas.workers.work import Work
 
 
@@ -280,6 +281,28 @@ def test_after_a_death_nobody_can_tell_of_only_what_was_there_runs_alone_and_no_
     assert engine.alone == 20
     assert max(engine.together) > 1, "what came later runs in batches again"
     assert engine.marked_together == 0, "a death now would be blamed on the record that ran alone"
+
+
+def test_what_runs_alone_after_a_death_costs_one_commit_each(solo):
+    """As many as an instance may hold run so: with two commits each a worker's death was felt for two seconds more."""
+    one = solo()
+    for n in range(40):
+        one.send(f"old{n}")
+    one.outbox.flush(10)
+    queue = one.instance._partitions._queues[one.topic]
+    marks, commit = [], queue.commit
+
+    def counted(positions, *, wait):
+        marks.extend(text for _, text in positions.values())
+        commit(positions, wait=wait)
+
+    queue.commit = counted
+    one.tell(Take(partition=0, death=DeathBefore(worker="w0")))
+    begun_s = time.monotonic()
+    one.until(lambda: len(one.answers) == 40, "all answers")
+    regular = 2 + (time.monotonic() - begun_s) / COMMIT_EVERY_S
+    assert sum(text.startswith("trying=") for text in marks) == 40
+    assert len(marks) - 40 <= regular
 
 
 def test_an_instance_whose_supervisor_is_silent_stands_still_and_goes_on_when_it_is_heard(solo):
