@@ -72,10 +72,11 @@ def test_of_topics_whose_variant_has_gone_nothing_is_kept(settings, outbox, tabl
     deliveries = Deliveries(
         outbox=outbox, names=settings.names, table=table, load=Load(), views=OpenViews(), done=lambda _: None
     )
-    incoming = query(settings, outbox)
-    for number in range(3):
-        deliveries.send(incoming, Dispatch(f"gone{number}.v1.onnxruntime-cpu1-fp32", None, 1.0, "it is cold"))
-        assert len(deliveries._partitions) == 1
-        deliveries.forget(table.view())
-        assert deliveries._partitions == {}
-    outbox.flush(10)
+    admin = Admin(settings, client_id="t")
+    admin.ensure_variant_topics(VARIANT)
+    admin.close()
+    deliveries.send(query(settings, outbox), Dispatch(VARIANT, None, 1.0, "it is cold"))
+    assert set(deliveries._partitions) == {settings.names.work(VARIANT)}
+    assert VARIANT not in table.view().variants
+    deliveries.forget(table.view())
+    assert deliveries._partitions == {}

@@ -210,13 +210,14 @@ def process(office, name):
 
 def test_a_registrar_that_is_killed_goes_on_where_it_was(office):
     """Killed with a command on its way to it, and killed with variants planned: each command is answered, each model built."""
+    small = {"cores": (1,), "generators": ("onnx",)}
     with process(office, "one"):
-        office.register("warm", architecture="warm")
+        office.register("warm", architecture="warm", **small)
         office.answer("warm")
-        office.register("first", architecture="first")
+        office.register("first", architecture="first", **small)
     with process(office, "two"):
         assert orjson.loads(office.answer("first").value)["version"] == 1
-        office.register("second", architecture="second")
+        office.register("second", architecture="second", **small)
         office.until(lambda: office.state("second"), "the record")
     registrar(office)
     builders(office)
