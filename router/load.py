@@ -26,7 +26,7 @@ from infaas.router.running import RunningAt
 from infaas.router.scenes import Scenes
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
-from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
+from infaas.schemas.reports import Backlog, InstanceReport, Position, VariantWanted, WorkerReport
 from infaas.store.view import View
 
 FORGET_ABOVE = 4096
@@ -108,8 +108,15 @@ class Load:
         self._scenes = Scenes(self)
         self.hops = Hops()
 
-    def report(self, report: Backlog | WorkerReport, view: View, at_ms: float = 0.0) -> None:
-        """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id."""
+    def report(self, report: Backlog | WorkerReport | VariantWanted, view: View, at_ms: float = 0.0) -> None:
+        """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id.
+
+        Or what any router wants: so that all choose what starts for one of them.
+        """
+        if isinstance(report, VariantWanted):
+            if report.variant in view.variants and not owned_by(view, report.variant):
+                self.want(report.variant, view, at_ms)
+            return
         if not view.boot_counts(report.worker, report.boot_id):
             return
         for one in report.entries if isinstance(report, Backlog) else report.instances:
@@ -259,7 +266,8 @@ class Load:
         left = whole - elapsed if elapsed < whole else whole
         counts_from = -math.inf if starting else now_ms - ORPHAN_MS
         waiting = sum(load.waiting(now_ms, counts_from) for load in self._partitions.get(variant, {}).values())
-        return NotYet(left, waiting, starting=bool(starting), placeable=placeable)
+        # What is wanted starts: else the next query, behind those that wait there, would wake another variant.
+        return NotYet(left, waiting, starting=since is not None, placeable=placeable)
 
 
 def owned_by(view: View, variant: str) -> list[tuple[Instance, ServingState, tuple[int, ...]]]:
