@@ -1,0 +1,128 @@
+"""Instances by when each would have answered a query that has about so long, the first one on top: whether any is in time is seen there.
+
+An instance runs the earliest deadline first, so what is ahead of a query depends on when it is due. What was worked out for one stands
+for others, as the least it can be: as time passes an answer comes nearer by a ms each ms and not more; a query that is due later has as much ahead
+of it or more; and so has one that is due earlier, as long as none that waits there is due between the two. What a report or a send
+changes is worked out again when it is next asked for, and so is what looks to be in time and is not.
+
+Queries that have about equally long form a kind, each with such an order: who has a second and who has a minute are late in different places.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right, insort
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
+from itertools import count
+
+from infaas.router.live import Live
+
+ROUNDING_MS = 1e-6
+"""By so much two ways of adding up the same may differ."""
+SPARE = 64
+"""Outdated entries that an order may hold, besides as many as there are good ones."""
+_Entry = tuple[float, int, Live]
+"""Time of an answer, ms (falling: its moment), number, the instance."""
+Done = Callable[[Live], float]
+"""In how many ms an instance would have answered the query, hops aside."""
+
+
+class Urgency:
+    """Instances in this order, for one kind of queries.
+
+    Args:
+        lives: all of them.
+    """
+
+    def __init__(self, lives: Iterable[Live]) -> None:
+        self._changed = dict.fromkeys(lives)
+        self._entries: dict[Live, _Entry] = {}
+        self._falling: list[_Entry] = []
+        self._still: list[_Entry] = []
+        self._since: list[_Entry] = []
+        """For what is due from when on an entry was worked out, epoch ms, ascending."""
+        self._numbers = count()
+        self._low, self._low_due_ms = -math.inf, math.inf
+        """A moment before which nobody answers what is due then or later."""
+        self.late = False
+        """Whether nobody was in time when it was last asked: then that is asked first."""
+
+    def changed(self, live: Live) -> None:
+        """The load of an instance is another."""
+        self._entries.pop(live, None)
+        self._changed[live] = None
+
+    def soonest(self, now: float, due_ms: float, limit: float, done: Done) -> float:
+        """In how many ms the first of them would have answered; if that is above the limit, something above it that is not more."""
+        if not self._changed and due_ms >= self._low_due_ms and self._low - now > limit:
+            return self._low - now
+        for live in self._changed:
+            self.learn(live, now, due_ms, done(live))
+        self._changed.clear()
+        best = min(map(done, self._newer(due_ms)), default=math.inf)
+        best = self._lowest(self._falling, now, now, due_ms, min(best, limit), done, best)
+        best = self._lowest(self._still, 0.0, now, due_ms, min(best, limit), done, best)
+        self._low, self._low_due_ms = best + now, due_ms
+        return best
+
+    def within(self, now: float, due_ms: float, limit: float) -> list[Live]:
+        """Those that may have answered by then, and maybe others; `soonest` was asked before."""
+        out = dict.fromkeys(self._newer(due_ms))
+        for entries, highest in ((self._falling, now + limit), (self._still, limit)):
+            places = [0]
+            while places:
+                at = places.pop()
+                if at < len(entries) and entries[at][0] <= highest:
+                    if self._entries.get(entries[at][2]) is entries[at]:
+                        out[entries[at][2]] = None
+                    places += (2 * at + 1, 2 * at + 2)
+        return list(out)
+
+    def learn(self, live: Live, now: float, due_ms: float, value: float) -> None:
+        """What was worked out for an instance and a query that is due then."""
+        entry = self._entries[live] = (now + value if live.falls else value, next(self._numbers), live)
+        entries = self._falling if live.falls else self._still
+        heappush(entries, entry)
+        if len(entries) > 2 * len(self._entries) + SPARE:
+            entries[:] = [entry for entry in entries if self._entries.get(entry[2]) is entry]
+            heapify(entries)
+        deadlines = live.drain.deadlines
+        earlier = bisect_right(deadlines, due_ms)
+        if earlier:
+            insort(self._since, (deadlines[earlier - 1], entry[1], live))
+            if len(self._since) > 2 * len(self._entries) + SPARE:
+                self._since = [since for since in self._since if self._good(since)]
+
+    def _lowest(
+        self, entries: list[_Entry], at: float, now: float, due_ms: float, limit: float, done: Done, best: float
+    ) -> float:
+        """The lowest of these and of what was found before."""
+        while entries:
+            entry = entries[0]
+            bound, live = entry[0] - at, entry[2]
+            if self._entries.get(live) is not entry:
+                heappop(entries)
+            elif bound > limit:
+                return min(best, bound)
+            else:
+                value = done(live)
+                if value <= bound + ROUNDING_MS:
+                    return min(best, value)
+                heappop(entries)
+                self.learn(live, now, due_ms, value)
+                best = min(best, value)
+                limit = min(limit, best)
+        return best
+
+    def _newer(self, due_ms: float) -> Iterator[Live]:
+        """Those whose entries do not stand for what is due so early."""
+        for since in reversed(self._since):
+            if since[0] <= due_ms:
+                return
+            if self._good(since):
+                yield since[2]
+
+    def _good(self, since: _Entry) -> bool:
+        entry = self._entries.get(since[2])
+        return entry is not None and entry[1] == since[1]
