@@ -25,7 +25,8 @@ class Half:
     def __init__(self) -> None:
         self.falling: list[Entry] = []
         self.still: list[Entry] = []
-        self._kinds: dict[int, Urgency] = {}
+        self.kinds: dict[int, Urgency] = {}
+        """Of queries that have been asked for: their orders."""
 
     def __iter__(self) -> Iterator[Live]:
         return (entry[-1] for entry in chain(self.falling, self.still))
@@ -45,7 +46,7 @@ class Half:
         live.falls = falls
         live.entries = entries = self.falling if falls else self.still
         insort(entries, entry)
-        for kind in self._kinds.values():
+        for kind in self.kinds.values():
             kind.changed(live)
         return entry
 
@@ -78,17 +79,13 @@ class Half:
                 equals.append(entry)
         return [entry[-1] for entry in sorted(equals, key=_name)]
 
-    def known(self, kind: int) -> Urgency | None:
-        """The order for queries of one kind, if they have been asked for."""
-        return self._kinds.get(kind)
-
     def urgency(self, kind: int) -> Urgency:
         """The order for queries of one kind, made when it is first asked for."""
-        found = self._kinds.get(kind)
+        found = self.kinds.get(kind)
         if found is None:
-            if len(self._kinds) >= KINDS:
-                del self._kinds[next(iter(self._kinds))]
-            found = self._kinds[kind] = Urgency(self)
+            if len(self.kinds) >= KINDS:
+                del self.kinds[next(iter(self.kinds))]
+            found = self.kinds[kind] = Urgency(self)
         return found
 
 

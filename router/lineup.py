@@ -123,14 +123,13 @@ class Lineup:
     def _take(
         self, half: Half, one: Ranked, query: Query, overhead_ms: float, budget_ms: float, salt: str
     ) -> tuple[RunningAt, float] | None:
-        kind = _kind(query)
-        urgency = half.known(kind)
+        urgency = half.kinds.get(_kind(query)) if half.kinds else None
         if urgency is None or not urgency.late or self._any(urgency, one, query, budget_ms - overhead_ms):
             seen = self._look(half.first(self._now, salt))
             predicted = seen.done_in_ms(one, query, overhead_ms)
             if predicted <= budget_ms:
                 return seen, predicted
-            urgency = half.urgency(kind)
+            urgency = half.urgency(_kind(query))
             if self._any(urgency, one, query, budget_ms - overhead_ms):
                 return self._least_in_time(half, urgency, one, query, overhead_ms, budget_ms, salt)
         return None

@@ -128,10 +128,11 @@ class Load:
                 live.seen.slowdown = one.slowdown
             if one.query_ms > 0:  # 0 = it has observed nothing yet
                 live.seen.query_ms = one.query_ms
-            loads = self._partitions[one.variant]
-            for position in one.positions:
-                loads[position.partition].report(position, at_ms)
-            self._drain_since(live, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
+            partitions = self._partitions[one.variant]
+            loads = [partitions[position.partition] for position in one.positions]
+            for load, position in zip(loads, one.positions, strict=True):
+                load.report(position, at_ms)
+            self._drain_since(live, loads, at_ms - one.age_ms)
             live.moved()
 
     def _live(self, view: View, fact: Instance, now_ms: float) -> Live:
@@ -145,9 +146,13 @@ class Load:
         return live
 
     def _drain_since(self, live: Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
-        waiting = sum(max(0, one.end - one.completed) for one in loads)
-        sent = [send.at_ms for one in loads for send in one.sent]
-        unconfirmed, each_ms = sum(one.unconfirmed for one in loads), live.seen.query_ms
+        waiting, unconfirmed, each_ms = 0, 0, live.seen.query_ms
+        sent: list[float] = []
+        for one in loads:
+            waiting += max(0, one.end - one.completed)
+            unconfirmed += one.unconfirmed
+            if one.sent:
+                sent += [send.at_ms for send in one.sent]
         begun = live.drain.under_way(at_ms, each_ms)
         drain = Drain.since(at_ms, waiting, sent, unconfirmed, each_ms, begun)
         drain.deadlines = live.drain.deadlines
