@@ -9,7 +9,7 @@ Active instances go before overloaded and interfered ones. Of equals (as much wo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from infaas.router.drain import Drain
 from infaas.router.half import Half
 from infaas.router.live import Entry, Live
 from infaas.router.running import RunningAt
-from infaas.router.urgency import ROUNDING_MS, SPARE, Done, Urgency
+from infaas.router.urgency import ROUNDING_MS, SPARE, Question
 
 if TYPE_CHECKING:
     from infaas.router.policy import Query, Ranked
@@ -97,10 +97,10 @@ class Lineup:
         found = self._known_low(query)
         if found <= limit:
             self._advance(query.now_ms)
-            kind, done, due_ms, found = _kind(query), self._done(one, query), query.now_ms + query.budget_ms, math.inf
+            asked, found = self._question(one, query), math.inf
             for half in self._halves():
-                found = min(found, half.urgency(kind).soonest(self._now, due_ms, min(limit, found), done))
-            self._low, self._low_due_ms = self._now + found, due_ms
+                found = min(found, half.urgency(_kind(query)).soonest(asked, min(limit, found)))
+            self._low, self._low_due_ms = self._now + found, asked.due_ms
         return found + overhead_ms
 
     def put(self, live: Live) -> None:
@@ -123,42 +123,38 @@ class Lineup:
     def _take(
         self, half: Half, one: Ranked, query: Query, overhead_ms: float, budget_ms: float, salt: str
     ) -> tuple[RunningAt, float] | None:
-        urgency = half.kinds.get(_kind(query)) if half.kinds else None
-        if urgency is None or not urgency.late or self._any(urgency, one, query, budget_ms - overhead_ms):
-            seen = self._look(half.first(self._now, salt))
-            predicted = seen.done_in_ms(one, query, overhead_ms)
-            if predicted <= budget_ms:
-                return seen, predicted
-            urgency = half.urgency(_kind(query))
-            if self._any(urgency, one, query, budget_ms - overhead_ms):
-                return self._least_in_time(half, urgency, one, query, overhead_ms, budget_ms, salt)
-        return None
-
-    def _any(self, urgency: Urgency, one: Ranked, query: Query, budget_ms: float) -> bool:
-        """Whether any is in time."""
-        limit, due_ms = budget_ms + ROUNDING_MS, query.now_ms + query.budget_ms
-        urgency.late = urgency.soonest(self._now, due_ms, limit, self._done(one, query)) > limit
-        return not urgency.late
-
-    def _least_in_time(
-        self, half: Half, urgency: Urgency, one: Ranked, query: Query, overhead_ms: float, budget_ms: float, salt: str
-    ) -> tuple[RunningAt, float] | None:
-        due_ms = query.now_ms + query.budget_ms
-        found = urgency.within(self._now, due_ms, budget_ms - overhead_ms + ROUNDING_MS)
-        order = [(self._work(live), live.seen.slowdown, at) for at, live in enumerate(found)]
-        heapify(order)
-        while order:
-            live = found[heappop(order)[2]]
-            if self._look(live).done_in_ms(one, query, overhead_ms) > budget_ms:
-                urgency.learn(live, self._now, due_ms, live.seen.done_in_ms(one, query, 0.0))
+        limit = budget_ms - overhead_ms + ROUNDING_MS
+        known = half.kinds.get(_kind(query)) if half.kinds else None
+        if known is not None and known.late and not known.any_within(self._question(one, query), limit):
+            return None
+        seen = self._look(half.first(self._now, salt))
+        predicted = seen.done_in_ms(one, query, overhead_ms)
+        if predicted <= budget_ms:
+            return seen, predicted
+        asked, urgency = self._question(one, query), half.urgency(_kind(query))
+        for live in self._by_work(urgency.within(asked, limit) if urgency.any_within(asked, limit) else []):
+            done_ms = asked.done(live)
+            if done_ms + overhead_ms > budget_ms:
+                urgency.learn(live, asked, done_ms)
                 continue
             equals = half.equals(live, self._now)
             first = crc32(salt.encode()) % len(equals)
             for equal in equals[first:] + equals[:first]:
-                predicted = self._look(equal).done_in_ms(one, query, overhead_ms)
+                predicted = asked.done(equal) + overhead_ms
                 if predicted <= budget_ms:
                     return equal.seen, predicted
         return None
+
+    def _by_work(self, lives: list[Live]) -> Iterator[Live]:
+        """Those with the least expected work first, of equals the quicker."""
+        order = [(self._work(live), live.seen.slowdown, at) for at, live in enumerate(lives)]
+        heapify(order)
+        while order:
+            yield lives[heappop(order)[2]]
+
+    def _question(self, one: Ranked, query: Query) -> Question:
+        due_ms = query.now_ms + query.budget_ms
+        return Question(self._now, due_ms, lambda live: self._look(live).done_in_ms(one, query, 0.0))
 
     def _known_low(self, query: Query) -> float:
         """In how many ms the query would be answered at the earliest, as far as that is known; none is earlier."""
@@ -169,9 +165,6 @@ class Lineup:
     def _work(self, live: Live) -> float:
         assert live.entry is not None
         return live.entry[0] - self._now if live.falls else live.entry[0]
-
-    def _done(self, one: Ranked, query: Query) -> Done:
-        return lambda live: self._look(live).done_in_ms(one, query, 0.0)
 
     def _look(self, live: Live) -> RunningAt:
         live.refresh(self._now + self._origin_ms)

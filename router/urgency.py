@@ -15,6 +15,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
+from typing import NamedTuple
 
 from infaas.router.live import Live
 
@@ -24,8 +25,17 @@ SPARE = 64
 """Outdated entries that an order may hold, besides as many as there are good ones."""
 _Entry = tuple[float, int, Live]
 """Time of an answer, ms (falling: its moment), number, the instance."""
-Done = Callable[[Live], float]
-"""In how many ms an instance would have answered the query, hops aside."""
+
+
+class Question(NamedTuple):
+    """When a query would have been answered, hops aside."""
+
+    now: float
+    """Ms, as the instances count them."""
+    due_ms: float
+    """When it is due, epoch ms."""
+    done: Callable[[Live], float]
+    """In how many ms by an instance."""
 
 
 class Urgency:
@@ -43,8 +53,6 @@ class Urgency:
         self._since: list[_Entry] = []
         """For what is due from when on an entry was worked out, epoch ms, ascending."""
         self._numbers = count()
-        self._low, self._low_due_ms = -math.inf, math.inf
-        """A moment before which nobody answers what is due then or later."""
         self.late = False
         """Whether nobody was in time when it was last asked: then that is asked first."""
 
@@ -53,23 +61,24 @@ class Urgency:
         self._entries.pop(live, None)
         self._changed[live] = None
 
-    def soonest(self, now: float, due_ms: float, limit: float, done: Done) -> float:
+    def soonest(self, asked: Question, limit: float) -> float:
         """In how many ms the first of them would have answered; if that is above the limit, something above it that is not more."""
-        if not self._changed and due_ms >= self._low_due_ms and self._low - now > limit:
-            return self._low - now
         for live in self._changed:
-            self.learn(live, now, due_ms, done(live))
+            self.learn(live, asked, asked.done(live))
         self._changed.clear()
-        best = min(map(done, self._newer(due_ms)), default=math.inf)
-        best = self._lowest(self._falling, now, now, due_ms, min(best, limit), done, best)
-        best = self._lowest(self._still, 0.0, now, due_ms, min(best, limit), done, best)
-        self._low, self._low_due_ms = best + now, due_ms
-        return best
+        best = min(map(asked.done, self._newer(asked.due_ms)), default=math.inf)
+        best = self._lowest(self._falling, asked.now, asked, best, limit)
+        return self._lowest(self._still, 0.0, asked, best, limit)
 
-    def within(self, now: float, due_ms: float, limit: float) -> list[Live]:
+    def any_within(self, asked: Question, limit: float) -> bool:
+        """Whether one of them would have answered by then."""
+        self.late = self.soonest(asked, limit) > limit
+        return not self.late
+
+    def within(self, asked: Question, limit: float) -> list[Live]:
         """Those that may have answered by then, and maybe others; `soonest` was asked before."""
-        out = dict.fromkeys(self._newer(due_ms))
-        for entries, highest in ((self._falling, now + limit), (self._still, limit)):
+        out = dict.fromkeys(self._newer(asked.due_ms))
+        for entries, highest in ((self._falling, asked.now + limit), (self._still, limit)):
             places = [0]
             while places:
                 at = places.pop()
@@ -79,40 +88,37 @@ class Urgency:
                     places += (2 * at + 1, 2 * at + 2)
         return list(out)
 
-    def learn(self, live: Live, now: float, due_ms: float, value: float) -> None:
-        """What was worked out for an instance and a query that is due then."""
-        entry = self._entries[live] = (now + value if live.falls else value, next(self._numbers), live)
+    def learn(self, live: Live, asked: Question, value: float) -> None:
+        """What was worked out for an instance."""
+        entry = self._entries[live] = (asked.now + value if live.falls else value, next(self._numbers), live)
         entries = self._falling if live.falls else self._still
         heappush(entries, entry)
         if len(entries) > 2 * len(self._entries) + SPARE:
             entries[:] = [entry for entry in entries if self._entries.get(entry[2]) is entry]
             heapify(entries)
         deadlines = live.drain.deadlines
-        earlier = bisect_right(deadlines, due_ms)
+        earlier = bisect_right(deadlines, asked.due_ms)
         if earlier:
             insort(self._since, (deadlines[earlier - 1], entry[1], live))
             if len(self._since) > 2 * len(self._entries) + SPARE:
                 self._since = [since for since in self._since if self._good(since)]
 
-    def _lowest(
-        self, entries: list[_Entry], at: float, now: float, due_ms: float, limit: float, done: Done, best: float
-    ) -> float:
+    def _lowest(self, entries: list[_Entry], at: float, asked: Question, best: float, limit: float) -> float:
         """The lowest of these and of what was found before."""
         while entries:
             entry = entries[0]
             bound, live = entry[0] - at, entry[2]
             if self._entries.get(live) is not entry:
                 heappop(entries)
-            elif bound > limit:
+            elif bound > min(best, limit):
                 return min(best, bound)
             else:
-                value = done(live)
+                value = asked.done(live)
                 if value <= bound + ROUNDING_MS:
                     return min(best, value)
                 heappop(entries)
-                self.learn(live, now, due_ms, value)
+                self.learn(live, asked, value)
                 best = min(best, value)
-                limit = min(limit, best)
         return best
 
     def _newer(self, due_ms: float) -> Iterator[Live]:
