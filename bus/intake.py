@@ -19,6 +19,7 @@ carries the time of the newest record that was taken: a partition begins at the 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -38,6 +39,7 @@ log = logging.getLogger(__name__)
 COMMIT_EVERY_S = 0.1
 REVOKE_DEADLINE_S = 2.0
 WATERMARK_TIMEOUT_S = 5.0
+HEAR_TIMEOUT_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Intake:
         client_id: str,
         drain: Callable[[float], None] | None = None,
     ) -> None:
-        self._drain = drain
+        self._drain, self._topics = drain, topics
         self._parts: dict[Place, Progress] = {}
         self._newest_ms: dict[Place, int] = {}
         """Time of the newest record taken, by partition; it stands in the commits."""
@@ -84,6 +86,8 @@ class Intake:
         self.gaps: list[Gap] = []
         """Found since the caller last emptied it."""
         self.revocations = 0
+        self._gave_up = False
+        """Whether partitions were given up in the rebalance that is under way."""
         self._consumer = Consumer(
             {
                 **settings.group_member(client_id, group),
@@ -257,6 +261,18 @@ class Intake:
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
             return
         self._assign(consumer, begun)
+        if not self._gave_up:
+            self._join_again_at_once()
+        self._gave_up = False
+
+    def _join_again_at_once(self) -> None:
+        """If there is another rebalance within a second, as there is when one has given up partitions for another to have.
+
+        The client joins but once a second, unless it has given something up, or heard of the cluster since (librdkafka's
+        `rkcg_join_intvl`). One that waits for that keeps all others waiting, and the partitions that move have nobody.
+        """
+        with contextlib.suppress(KafkaException):
+            self._consumer.list_topics(self._topics[0], timeout=HEAR_TIMEOUT_S)
 
     def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         consumer.incremental_assign(places)
@@ -333,7 +349,7 @@ class Intake:
         return first if first < offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._member_id = ""
+        self._member_id, self._gave_up = "", True
         self.revocations += 1
         gone = [(p.topic, p.partition) for p in partitions]
         if self._drain is not None and any(self._parts[at].pending for at in gone if at in self._parts):
