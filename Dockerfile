@@ -1,7 +1,7 @@
 # The services, serving on the CPU. Kafka is not in it: see docker-compose.yml.
 FROM python:3.12-slim
 WORKDIR /opt/infaas
-COPY pyproject.toml constraints.txt hatch_build.py README.md LICENSE CHANGELOG.md ./
+COPY pyproject.toml constraints.txt hatch_build.py hatch_compile.py README.md LICENSE CHANGELOG.md ./
 COPY schemas schemas
 COPY policy policy
 COPY engines engines

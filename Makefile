@@ -4,18 +4,23 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help demo test test-torch check spec format bench chaos clean
+.PHONY: help compile demo test test-torch check spec format bench chaos clean
 
 help:            ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 14
 
-$(STAMP): pyproject.toml constraints.txt hatch_build.py
+$(STAMP): pyproject.toml constraints.txt hatch_build.py hatch_compile.py infaas_compiled_finder.py
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found: install Python 3.11 or newer, or say PYTHON=..."; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "make: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V)"; exit 1; }
-	@echo "building $(VENV) (a minute or two the first time)"
+	@echo "building $(VENV) (two or three minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[all,demo,dev,metrics]'
+	@$(BIN)/python -c 'from infaas.cli.compiled import compiled; print(compiled())'
 	@touch $@
+
+compile: $(STAMP) ## compile again what runs once a query: what was edited since runs as Python, with all of it
+	$(BIN)/pip install -q --disable-pip-version-check --no-deps -e .
+	@$(BIN)/python -c 'from infaas.cli.compiled import compiled; print(compiled())'
 
 demo: $(STAMP)   ## model-less serving on a real Kafka with real models, under 5 minutes (CHAOS=1 kills things meanwhile)
 	$(BIN)/python -m infaas.examples.demo $(if $(CHAOS),--chaos)

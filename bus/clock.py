@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 STAMP_MS = 1.0  # a broker's stamp is cut to whole milliseconds
 DRIFT = 5e-4  # what NTP slews at most; free-running clocks drift a tenth of it
 
 
-def elapsed_s() -> float:
-    """Seconds since some moment, a machine's sleep included where the system can tell."""
-    clock = getattr(time, "CLOCK_BOOTTIME", None)
-    return time.monotonic() if clock is None else time.clock_gettime(clock)
+elapsed_s: Callable[[], float] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
+"""Seconds since some moment, a machine's sleep included where the system can tell."""
 
 
 def wall_ms() -> float:

@@ -67,6 +67,10 @@ class _Sent:
         self._outbox._report(self, error, message)
 
 
+_Record = tuple[str, bytes | None, bytes | str | None, int, _Sent, Any]
+"""Topic, value, key, partition, whom to tell, headers."""
+
+
 class Outbox:
     """One idempotent producer with bounded queues.
 
@@ -82,7 +86,7 @@ class Outbox:
         self._told: deque[tuple[Callable[[Delivery], None], Delivery]] = deque()
         self._telling = False
         self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._together: list[tuple[str, _Sent, dict[str, Any]]] | None = None
+        self._together: list[_Record] | None = None
         self._sequence = count()
         self._unconfirmed = Unconfirmed()
         self._next_look_s = self._observe_at_s = 0.0
@@ -117,23 +121,18 @@ class Outbox:
             raise ProducerFatal(self._fatal)
         sent_s = self.clock.monotonic()
         report = _Sent(self, self._unconfirmed.begin(sent_s, stale_ms), sent_s, on_done)
-        record = {
-            "value": value,
-            "key": key,
-            "headers": headers or None,
-            "partition": ANY_PARTITION if partition is None else partition,
-            "on_delivery": report,
-        }
+        record = (topic, value, key, ANY_PARTITION if partition is None else partition, report, headers or None)
         if self._together is None:
-            self._queue(topic, report, record, wait=wait)
+            self._queue(record, wait=wait)
         else:
-            self._together.append((topic, report, record))
+            self._together.append(record)
 
-    def _queue(self, topic: str, report: _Sent, record: dict[str, Any], *, wait: bool) -> None:
+    def _queue(self, record: _Record, *, wait: bool) -> None:
         try:
-            while not self._produce(topic, record):
-                self._wait_for_room(topic, wait=wait)
+            while not self._produce(record):
+                self._wait_for_room(record[0], wait=wait)
         except BaseException:
+            report = record[4]
             self._unconfirmed.withdraw(report.number, report.sent_s)
             raise
 
@@ -151,14 +150,15 @@ class Outbox:
             yield
         finally:
             records, self._together = self._together, None
-            for topic, report, record in records:
+            for record in records:
                 try:
-                    self._queue(topic, report, record, wait=True)
+                    self._queue(record, wait=True)
                 except ProducerFatal:
                     raise
                 except InfaasError as error:
+                    topic, _, _, partition, report, _ = record
                     if report.on_done is not None:
-                        self._told.append((report.on_done, Delivery(topic, record["partition"], -1, 0.0, error)))
+                        self._told.append((report.on_done, Delivery(topic, partition, -1, 0.0, error)))
 
     def _wait_for_room(self, topic: str, *, wait: bool) -> None:
         if not wait:
@@ -167,10 +167,13 @@ class Outbox:
         if self._fatal is not None:
             raise ProducerFatal(self._fatal)
 
-    def _produce(self, topic: str, record: dict[str, Any]) -> bool:
+    def _produce(self, record: _Record) -> bool:
         """Queues a record; False if there is no room."""
+        topic, value, key, partition, report, headers = record
         try:
-            self._producer.produce(topic, **record)
+            self._producer.produce(
+                topic, value, key, partition, report, headers=headers
+            )  # by place: by name costs more
         except BufferError:
             return False
         except KafkaException as error:

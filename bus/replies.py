@@ -38,7 +38,7 @@ OFFLINE_MS = 300_000.0
 GRACE_MS = 60_000.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """One reply on its way."""
 
@@ -48,8 +48,8 @@ class Reply:
     headers: HeaderList
     key: bytes | None = None
     """The caller's, which may be empty; None = there was none, and the query id stands for it."""
-    deadline_ms: float = math.inf
-    """When it should be there, epoch ms on the broker's clock: sent again later than that, it says that it is late."""
+    true_until_ms: float = math.inf
+    """Until when what it says of its objective is so, epoch ms on the broker's clock: sent again later, it says that it is late."""
     until_ms: float = math.inf
     """When nobody wants it any more; infinite = five minutes after it was first sent."""
 
@@ -58,29 +58,28 @@ class Reply:
         """The key of its record, from which the partition follows where none was asked for."""
         return self.query_id.encode() if self.key is None else self.key
 
-    @property
-    def true_until_ms(self) -> float:
-        """Until when what it says of its objective is so."""
-        return self.deadline_ms if (OBJECTIVE_MET, b"true") in self.headers else math.inf
-
     def at(self, now_ms: float) -> Reply:
         """The reply as it is sent at this moment."""
         if now_ms <= self.true_until_ms:
             return self
         headers = [(name, b"false" if name == OBJECTIVE_MET else value) for name, value in self.headers]
-        return replace(self, headers=headers)
+        return replace(self, headers=headers, true_until_ms=math.inf)
 
 
 @dataclass(slots=True)
 class _Sending:
-    """A reply with where it goes now, and how long it is wanted there."""
+    """A reply with where it goes now, and how long it is wanted there; called when it is known what became of it."""
 
+    sender: ReplySender
     reply: Reply
     topic: str
     partition: int | None
     until_ms: float
     on_done: Callable[[], None] | None
     delay_s: float = AGAIN_S
+
+    def __call__(self, delivery: Delivery) -> None:
+        self.sender._finished(self, delivery)
 
 
 class ReplySender:
@@ -116,7 +115,7 @@ class ReplySender:
         now_ms = self._outbox.clock.now_ms()
         until_ms = now_ms + OFFLINE_MS if math.isinf(reply.until_ms) else max(reply.until_ms, now_ms + self._grace_ms)
         address = reply.address
-        self._attempt(_Sending(reply, address.topic or self._default, address.partition, until_ms, on_done))
+        self._attempt(_Sending(self, reply, address.topic or self._default, address.partition, until_ms, on_done))
 
     def _attempt(self, sending: _Sending) -> None:
         reply = sending.reply
@@ -127,7 +126,7 @@ class ReplySender:
                 value=reply.value,
                 headers=reply.headers,
                 partition=sending.partition,
-                on_done=lambda delivery: self._finished(sending, delivery),
+                on_done=sending,
                 stale_ms=reply.true_until_ms,
             )
         except ProducerFatal:

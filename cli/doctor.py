@@ -17,6 +17,7 @@ from infaas.bus.admin import Admin
 from infaas.bus.cell import SERVERS, find_cell
 from infaas.bus.outbox import Outbox
 from infaas.bus.repository import Repository
+from infaas.cli.compiled import compiled
 from infaas.cli.console import out, told
 from infaas.cli.extras import how_to_get, present
 from infaas.cli.listing import Column, Listing
@@ -68,6 +69,7 @@ def _machine() -> list[Line]:
     memory = psutil.virtual_memory()
     return [
         ("Python", True, f"{platform.python_version()} on {platform.system()} {platform.machine()}", ""),
+        ("code", True, compiled(), ""),
         ("processor", True, f"{cores} cores", ""),
         ("memory", memory.available > GIB, f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free", "at least 1 GiB should be free"),
     ]  # fmt: skip

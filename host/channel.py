@@ -1,5 +1,7 @@
 """Lines of JSON between a supervisor and its children, over their standard streams (`messages` says which).
 
+What a child does at the moment is no line, but a state, and stands on its board.
+
 A child that reads the end of its input has lost its supervisor, and ends: in good order if it can, within seconds in any case.
 """
 
@@ -16,14 +18,16 @@ from typing import Generic, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from infaas.host.board import ENVIRONMENT, Board
 from infaas.host.deadlines import STOP_S
-from infaas.host.messages import TO_CHILD, Message, ToChild
+from infaas.host.messages import TO_CHILD, BatchBegan, BatchEnded, Message, ToChild
 
 log = logging.getLogger(__name__)
 JOIN_S = 1.0
 GATHER_S = 0.005
 """What a busy child says in so long is read together: a reader that waited for each message would be woken by each, and take the
 core that the child and the broker are working on."""
+_IDLE = BatchEnded().model_dump_json().encode()
 _TELLING = threading.Lock()  # a long line of one thread is not cut by one of another
 M = TypeVar("M", bound=Message)
 
@@ -97,8 +101,27 @@ class Inbox(Generic[M]):
         self._thread.join(JOIN_S)
 
 
-def child_channel(*, within_s: float = STOP_S) -> tuple[Inbox[ToChild], int]:
-    """For a child: its inbox, and the descriptor its messages go to.
+class Speaker:
+    """A child's way to its supervisor.
+
+    Args:
+        descriptor: of the stream for what is news.
+        board: for what it does at the moment; None = that is news as well.
+    """
+
+    def __init__(self, descriptor: int, board: Board | None = None) -> None:
+        self._descriptor, self._board = descriptor, board
+
+    def __call__(self, message: Message) -> None:
+        """Says something; a supervisor that is gone is noticed by the inbox."""
+        if self._board is not None and isinstance(message, BatchBegan | BatchEnded):
+            self._board.write(message.model_dump_json().encode() if isinstance(message, BatchBegan) else _IDLE)
+        else:
+            tell(self._descriptor, message)
+
+
+def child_channel(*, within_s: float = STOP_S) -> tuple[Inbox[ToChild], Speaker]:
+    """For a child: its inbox, and how it speaks.
 
     Standard output is pointed at standard error, so that no library can print into the channel. A child that has not ended so
     long after its supervisor is gone hangs: nobody else would end it.
@@ -110,7 +133,17 @@ def child_channel(*, within_s: float = STOP_S) -> tuple[Inbox[ToChild], int]:
         time.sleep(within_s)
         os._exit(1)
 
-    return Inbox(0, TO_CHILD, on_end=end), out
+    return Inbox(0, TO_CHILD, on_end=end), Speaker(out, _board())
+
+
+def _board() -> Board | None:
+    """That which we were given, if we were."""
+    given = os.environ.pop(ENVIRONMENT, None)
+    if given is None:
+        return None
+    board = Board(int(given))
+    os.close(int(given))
+    return board
 
 
 def line_of(message: Message) -> bytes:

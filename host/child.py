@@ -11,6 +11,7 @@ from typing import IO, Protocol
 
 import psutil
 
+from infaas.host.board import ENVIRONMENT, Board, memory
 from infaas.host.channel import GATHER_S, Inbox, line_of
 from infaas.host.forkserver import ForkServer, Request
 from infaas.host.messages import FROM_CHILD, FromChild, Message
@@ -66,7 +67,12 @@ class Child:
         _held[:] = [process for process in _held if process.poll() is None]
         self.cores = tuple(cores)
         self.started_at = time.monotonic()
-        self._process = _start(module, cores, memory_bytes, server)
+        shared = memory()
+        try:
+            self._board = Board(shared)
+            self._process = _start(module, cores, memory_bytes, server, shared)
+        finally:
+            os.close(shared)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -100,9 +106,11 @@ class Child:
         self._push()
 
     def heard(self) -> list[FromChild]:
-        """What it has said since."""
+        """What it has said since, and what it does now, if that is something else than before."""
         self._push()
-        return self._inbox.take()
+        said = self._inbox.take()
+        state = self._board.news()
+        return said if state is None else [*said, FROM_CHILD.validate_json(state)]
 
     def status(self) -> int | None:
         """Its exit status, once it has ended and all it said can be heard."""
@@ -145,11 +153,21 @@ class Child:
             self._unsent = b""
 
 
-def _start(module: str, cores: Sequence[int], memory_bytes: int | None, server: ForkServer | None) -> Process:
+def _start(
+    module: str, cores: Sequence[int], memory_bytes: int | None, server: ForkServer | None, board: int
+) -> Process:
     if server is not None:
         environment = environment_of(len(cores))
         request = Request(module=module, cores=tuple(cores), memory_bytes=memory_bytes, environment=environment)
-        forked = server.start(request)
+        forked = server.start(request, board)
         if forked is not None:
             return forked
-    return spawn(module, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cores=cores, memory_bytes=memory_bytes)
+    return spawn(
+        module,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cores=cores,
+        memory_bytes=memory_bytes,
+        environment={ENVIRONMENT: str(board)},
+        descriptors=[board],
+    )

@@ -32,6 +32,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from infaas.host.board import ENVIRONMENT
 from infaas.host.forked import Forked
 from infaas.host.process import die_with_parent
 from infaas.host.spawn import THREADS
@@ -101,8 +102,12 @@ class ForkServer:
         """Whether it has its imports behind it."""
         return self._await(0.0)
 
-    def start(self, request: Request) -> Forked | None:
+    def start(self, request: Request, board: int | None = None) -> Forked | None:
         """Starts a child; None = not by this server, now or any more.
+
+        Args:
+            request: what it is to be.
+            board: a descriptor of memory, where it says what it does; None = nowhere.
 
         Raises:
             OSError: no process, or no stream to it, can be made.
@@ -114,7 +119,7 @@ class ForkServer:
         try:
             streams += os.pipe()
             child_in, to_child, from_child, child_out = streams
-            pid = self._ask(self._channel, request, (child_in, child_out))
+            pid = self._ask(self._channel, request, [child_in, child_out, *([] if board is None else [board])])
             if pid is None:
                 return None
             streams = [child_in, child_out]
@@ -146,12 +151,12 @@ class ForkServer:
                 self.close()
         return self._ready
 
-    def _ask(self, channel: socket.socket, request: Request, streams: tuple[int, int]) -> int | None:
+    def _ask(self, channel: socket.socket, request: Request, descriptors: Sequence[int]) -> int | None:
         """The child's process id; None = the server is gone, or stuck and given up."""
         _subreaper(on=True)
         try:
             channel.settimeout(FORK_S)
-            socket.send_fds(channel, [request.model_dump_json().encode()], streams)
+            socket.send_fds(channel, [request.model_dump_json().encode()], descriptors)
             answer = channel.recv(64)
         except OSError as error:
             log.warning("the fork server does not answer", extra={"error": str(error)})
@@ -183,13 +188,13 @@ def _serve(channel: socket.socket, service: int, modules: Sequence[str]) -> str:
     gc.freeze()  # collections of a copy would write to all of it
     channel.send(READY)
     while True:
-        value, streams, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 2)
+        value, descriptors, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 3)
         if not value:
             os._exit(0)
         started = _fork_twice()
         if started is None:
-            return _become(Request.model_validate_json(value), streams, channel, service)
-        for descriptor in streams:
+            return _become(Request.model_validate_json(value), descriptors, channel, service)
+        for descriptor in descriptors:
             os.close(descriptor)
         if not started:
             channel.send(REFUSED)
@@ -212,7 +217,7 @@ def _fork_twice() -> bool | None:
     os._exit(0)
 
 
-def _become(request: Request, streams: Sequence[int], channel: socket.socket, service: int) -> str:
+def _become(request: Request, descriptors: Sequence[int], channel: socket.socket, service: int) -> str:
     """Makes of a copy what was asked for."""
     deadline = time.monotonic() + ADOPTION_S
     while (
@@ -223,12 +228,14 @@ def _become(request: Request, streams: Sequence[int], channel: socket.socket, se
         time.sleep(0.0005)
     channel.send(str(os.getpid()).encode())
     channel.close()
-    for descriptor, standard in zip(streams, (0, 1), strict=True):
+    for descriptor, standard in zip(descriptors, (0, 1), strict=False):
         os.dup2(descriptor, standard)
         os.close(descriptor)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(request.environment)
+    for board in descriptors[2:]:
+        os.environ[ENVIRONMENT] = str(board)
     retitle(request.module)
     if request.cores:
         os.sched_setaffinity(0, request.cores)

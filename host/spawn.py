@@ -44,6 +44,7 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     outlives: bool = False,
     new_session: bool = False,
+    descriptors: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Starts `python -m module`.
 
@@ -58,6 +59,7 @@ def spawn(
         environment: more of it; it wins.
         outlives: whether it goes on when we end.
         new_session: away from our terminal: its Ctrl-C is for us alone.
+        descriptors: it has them as well, under the same numbers.
 
     Raises:
         OSError: if no process can be made.
@@ -69,6 +71,7 @@ def spawn(
         stderr=stderr,
         env={**environment_of(threads or len(cores), outlives=outlives), **(environment or {})},
         start_new_session=new_session,
+        pass_fds=descriptors,
     )
     with contextlib.suppress(OSError):  # it may have ended already; the exit says why
         if cores and sys.platform == "linux":

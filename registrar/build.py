@@ -31,7 +31,7 @@ import psutil
 
 from infaas.bus.repository import Repository, private_folder
 from infaas.engines import engine
-from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.channel import Inbox, Speaker, child_channel
 from infaas.host.deadlines import HEARTBEAT_S
 from infaas.host.endings import ending
 from infaas.host.limits import has_room, lacks_memory, lacks_room, no_room, told
@@ -61,12 +61,12 @@ class Build:
     Args:
         order: from the supervisor.
         inbox: closed when it is gone.
-        descriptor: where it listens.
+        say: how it hears of us.
     """
 
-    def __init__(self, order: Order, inbox: Inbox[ToChild], descriptor: int) -> None:
+    def __init__(self, order: Order, inbox: Inbox[ToChild], say: Speaker) -> None:
         self._variant, self._worker, self._done = order.variant, order.worker, order.done
-        self._inbox, self._descriptor = inbox, descriptor
+        self._inbox, self._speaker = inbox, say
         self._repository = Repository(order.repository_url or None)
         self._cache = Path(order.cache_dir)
 
@@ -174,7 +174,7 @@ class Build:
         self._say(Finished(built=built))
 
     def _say(self, message: Message) -> None:
-        tell(self._descriptor, message)
+        self._speaker(message)
 
 
 def _sweep(builds: Path) -> None:
@@ -185,25 +185,25 @@ def _sweep(builds: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _beat(descriptor: int) -> None:
+def _beat(say: Speaker) -> None:
     """Says that the process runs; what it does has limits of its own."""
     while True:
-        tell(descriptor, Alive())
+        say(Alive())
         time.sleep(HEARTBEAT_S)
 
 
 def main(_: Stop) -> None:
     """Builds what the supervisor orders."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    inbox, descriptor = child_channel()
+    inbox, say = child_channel()
     order = inbox.wait(ORDER_S)
     if not isinstance(order, Order):
         return
-    threading.Thread(target=_beat, args=(descriptor,), daemon=True).start()
+    threading.Thread(target=_beat, args=(say,), daemon=True).start()
     try:
-        Build(order, inbox, descriptor).run()
+        Build(order, inbox, say).run()
     except (InfaasError, OSError, MemoryError, subprocess.TimeoutExpired) as error:
-        tell(descriptor, _failed(error, Path(order.cache_dir).parent))
+        say(_failed(error, Path(order.cache_dir).parent))
 
 
 def _failed(error: Exception, folder: Path) -> Failed:

@@ -19,6 +19,7 @@ import orjson
 
 from infaas.bus.repository import Repository
 from infaas.host.process import die_with_parent
+from infaas.schemas.conformity import check_tensor
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import ArtifactError, BadInput, BadModel
 from infaas.schemas.oip import DATATYPES, Array
@@ -161,7 +162,7 @@ def _compare(inputs: tuple[TensorSpec, ...], arrays: Mapping[str, Array]) -> Non
         raise BadModel("validation_set.labels", "integers, one for each row", f"{labels.dtype} {list(labels.shape)}")
     for spec in inputs:
         try:
-            spec.check(arrays[spec.name])
+            check_tensor(spec, arrays[spec.name])
         except BadInput as error:
             field = error.field.replace("inputs.", "validation_set.", 1)
             raise BadModel(field, error.expected, error.found) from error

@@ -29,9 +29,10 @@ class Half:
         """Of queries that have been asked for: their orders."""
 
     def __iter__(self) -> Iterator[Live]:
-        return (entry[-1] for entry in chain(self.falling, self.still))
+        for entry in chain(self.falling, self.still):
+            yield entry[-1]
 
-    def put(self, live: Live, falls: bool, rest: float) -> Entry:
+    def put(self, live: Live, falls: bool, rest: float) -> None:
         """An instance stands here from now on.
 
         Args:
@@ -48,7 +49,6 @@ class Half:
         insort(entries, entry)
         for kind in self.kinds.values():
             kind.changed(live)
-        return entry
 
     def first(self, now: float, salt: str) -> Live:
         """The one with the least expected work, of equals the quicker; of equals in this, too, the one that the salt says."""

@@ -17,7 +17,7 @@ from zlib import crc32
 
 from infaas.router.drain import Drain
 from infaas.router.half import Half
-from infaas.router.live import Entry, Live
+from infaas.router.live import Live
 from infaas.router.running import RunningAt
 from infaas.router.urgency import ROUNDING_MS, SPARE, Question
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 NEVER = 2000
 """The kind of what is never due: no float has such an exponent."""
+
+_NUMBERS = count()
+"""Of what is expected, of all lineups: an instance moves from one to the next, and what the last expected of it counts no more."""
 
 
 class Lineup:
@@ -41,8 +44,7 @@ class Lineup:
         self._origin_ms = now_ms
         """Times are counted from here: of an epoch in ms a float keeps no more than 0.2 us."""
         self._now = 0.0
-        self._numbers = count()
-        self._turns: list[tuple[float, int, float, Entry]] = []
+        self._turns: list[tuple[float, int, float, Live]] = []
         """When the work of each comes to a stand, the first on top, and when it would be done; outdated ones included."""
         self._active, self._others = Half(), Half()
         self._low, self._low_due_ms = -math.inf, math.inf
@@ -109,12 +111,14 @@ class Lineup:
         free, until = live.drain.ends(live.seen.query_ms, self._origin_ms)
         turn = min(free, until)
         half = self._active if live.seen.condition == "active" else self._others
+        live.turn = next(_NUMBERS)
         if turn <= self._now:
             half.put(live, False, free - turn)
             return
-        heappush(self._turns, (turn, next(self._numbers), free, half.put(live, True, free)))
+        half.put(live, True, free)
+        heappush(self._turns, (turn, live.turn, free, live))
         if len(self._turns) > 2 * len(self.lives) + SPARE:
-            self._turns = [entry for entry in self._turns if entry[3][-1].entry is entry[3]]
+            self._turns = [entry for entry in self._turns if entry[3].turn == entry[1]]
             heapify(self._turns)
 
     def _halves(self) -> list[Half]:
@@ -174,9 +178,8 @@ class Lineup:
         """Now is this moment, unless it was a later one already."""
         self._now = max(self._now, now_ms - self._origin_ms)
         while self._turns and self._turns[0][0] <= self._now:
-            turn, _, free, entry = heappop(self._turns)
-            live = entry[-1]
-            if live.entry is entry:
+            turn, number, free, live = heappop(self._turns)
+            if live.turn == number:
                 half = self._active if live.seen.condition == "active" else self._others
                 half.put(live, False, free - turn)
 

@@ -29,7 +29,9 @@ class Live:
     order: Order | None = None
     """Told when its load is another."""
     entry: Entry | None = None
-    """How it stands in that order; another one whenever its load is another."""
+    """How it stands in that order."""
+    turn: int = -1
+    """Number of what is expected next: that its work comes to a stand."""
     falls: bool = False
     """Whether its work falls."""
     entries: list[Entry] = field(default_factory=list)

@@ -47,7 +47,8 @@ class Urgency:
 
     def __init__(self, lives: Iterable[Live]) -> None:
         self._changed = dict.fromkeys(lives)
-        self._entries: dict[Live, _Entry] = {}
+        self._good: dict[Live, int] = {}
+        """Number of the entry that counts of each."""
         self._falling: list[_Entry] = []
         self._still: list[_Entry] = []
         self._since: list[_Entry] = []
@@ -58,7 +59,7 @@ class Urgency:
 
     def changed(self, live: Live) -> None:
         """The load of an instance is another."""
-        self._entries.pop(live, None)
+        self._good.pop(live, None)
         self._changed[live] = None
 
     def soonest(self, asked: Question, limit: float) -> float:
@@ -83,32 +84,32 @@ class Urgency:
             while places:
                 at = places.pop()
                 if at < len(entries) and entries[at][0] <= highest:
-                    if self._entries.get(entries[at][2]) is entries[at]:
+                    if self._counts(entries[at]):
                         out[entries[at][2]] = None
                     places += (2 * at + 1, 2 * at + 2)
         return list(out)
 
     def learn(self, live: Live, asked: Question, value: float) -> None:
         """What was worked out for an instance."""
-        entry = self._entries[live] = (asked.now + value if live.falls else value, next(self._numbers), live)
+        number = self._good[live] = next(self._numbers)
         entries = self._falling if live.falls else self._still
-        heappush(entries, entry)
-        if len(entries) > 2 * len(self._entries) + SPARE:
-            entries[:] = [entry for entry in entries if self._entries.get(entry[2]) is entry]
+        heappush(entries, (asked.now + value if live.falls else value, number, live))
+        if len(entries) > 2 * len(self._good) + SPARE:
+            entries[:] = [entry for entry in entries if self._counts(entry)]
             heapify(entries)
         deadlines = live.drain.deadlines
         earlier = bisect_right(deadlines, asked.due_ms)
         if earlier:
-            insort(self._since, (deadlines[earlier - 1], entry[1], live))
-            if len(self._since) > 2 * len(self._entries) + SPARE:
-                self._since = [since for since in self._since if self._good(since)]
+            insort(self._since, (deadlines[earlier - 1], number, live))
+            if len(self._since) > 2 * len(self._good) + SPARE:
+                self._since = [since for since in self._since if self._counts(since)]
 
     def _lowest(self, entries: list[_Entry], at: float, asked: Question, best: float, limit: float) -> float:
         """The lowest of these and of what was found before."""
         while entries:
             entry = entries[0]
             bound, live = entry[0] - at, entry[2]
-            if self._entries.get(live) is not entry:
+            if not self._counts(entry):
                 heappop(entries)
             elif bound > min(best, limit):
                 return min(best, bound)
@@ -126,9 +127,8 @@ class Urgency:
         for since in reversed(self._since):
             if since[0] <= due_ms:
                 return
-            if self._good(since):
+            if self._counts(since):
                 yield since[2]
 
-    def _good(self, since: _Entry) -> bool:
-        entry = self._entries.get(since[2])
-        return entry is not None and entry[1] == since[1]
+    def _counts(self, entry: _Entry) -> bool:
+        return self._good.get(entry[2]) == entry[1]

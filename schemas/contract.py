@@ -5,15 +5,11 @@ A query by application may reach any of them, so the first registration fixes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from infaas.schemas.errors import BadModel, BadTensor
-
-if TYPE_CHECKING:
-    from infaas.schemas.oip import Array
+from infaas.schemas.errors import BadModel
 
 Metric = Literal["accuracy"]
 
@@ -27,23 +23,6 @@ class TensorSpec(BaseModel):
     datatype: str
     shape: tuple[int, ...]
 
-    def check(self, array: Array) -> None:
-        """Compares a tensor with this description.
-
-        Raises:
-            BadTensor: naming the field and what was expected.
-        """
-        from infaas.schemas.oip import datatype_of  # here alone: whoever only reads metadata needs no numpy
-
-        found = datatype_of(array)
-        if found != self.datatype:
-            raise BadTensor(f"inputs.{self.name}.datatype", self.datatype, found)
-        fits = len(array.shape) == len(self.shape) and all(
-            want in (-1, have) for want, have in zip(self.shape, array.shape, strict=True)
-        )
-        if not fits:
-            raise BadTensor(f"inputs.{self.name}.shape", str(list(self.shape)), list(array.shape))
-
 
 class Contract(BaseModel):
     """Inputs, outputs, labels, metric and validation set of an application."""
@@ -55,25 +34,6 @@ class Contract(BaseModel):
     labels: tuple[str, ...] = ()
     metric: Metric = "accuracy"
     validation_digest: str
-
-    def check_inputs(self, inputs: Mapping[str, Array]) -> int:
-        """Compares a query's tensors with the contract; returns its number of rows.
-
-        Raises:
-            BadTensor: naming the field and what was expected.
-        """
-        rows: int | None = None
-        for spec in self.inputs:
-            array = inputs.get(spec.name)
-            if array is None or len(inputs) != len(self.inputs):
-                raise BadTensor("inputs", f"exactly {sorted(spec.name for spec in self.inputs)}", sorted(inputs))
-            spec.check(array)
-            if rows is not None and array.shape[0] != rows:
-                raise BadTensor(f"inputs.{spec.name}.shape", f"{rows} rows, as the other inputs", array.shape[0])
-            rows = int(array.shape[0])
-        if not rows:
-            raise BadTensor("inputs", "at least one row", rows)
-        return rows
 
     def require_same(self, other: Contract) -> None:
         """Refuses an architecture that differs from the application's first.

@@ -142,14 +142,26 @@ class Held:
                 looked.append(one)
         if not looked:
             return []
-        chosen = self._choose([work for _, _, work in looked], now_ms) if len(looked) > 1 else {0}
+        works = [work for _, _, work in looked]
+        if self._all_in_time(works, now_ms):
+            return works
+        chosen = self._choose(works, now_ms)
         for at, one in enumerate(looked):
             if at not in chosen:
                 heappush(queue, one)
-        return [one[2] for at, one in enumerate(looked) if at in chosen]
+        return [work for at, work in enumerate(works) if at in chosen]
+
+    def _all_in_time(self, works: list[Work], now_ms: float) -> bool:
+        """Whether they can all run together, before the earliest deadline: then there is nothing to choose."""
+        if len(works) == 1:
+            return True
+        rows, row = sum([work.rows for work in works]), works[0].row
+        if rows > self._max_rows or now_ms + self._latency_ms(rows) > works[0].travel.deadline_ms:
+            return False
+        return all(work.row == row for work in works)
 
     def _choose(self, works: list[Work], now_ms: float) -> set[int]:
-        waiting = [Waiting(work.rows, work.travel.deadline_ms, _shape(work)) for work in works]
+        waiting = [Waiting(work.rows, work.travel.deadline_ms, work.row) for work in works]
         skip = passed_over(waiting, now_ms, max_rows=self._max_rows, latency_ms=self._latency_ms)
         chosen = choose(waiting[skip:], now_ms, max_rows=self._max_rows, latency_ms=self._latency_ms)
         return {skip + at for at in chosen}
@@ -165,8 +177,3 @@ class Held:
         """From now until the replies of a batch can be read."""
         model_ms = self._latency[rows] if rows <= self._max_rows else self._profile.latency_ms(rows)
         return model_ms + (rows + BATCH_ROWS) * self._beside_ms + OVERHEAD_MS / 2
-
-
-def _shape(work: Work) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    inputs = work.request.inputs if work.request else {}
-    return tuple((name, array.shape[1:]) for name, array in sorted(inputs.items()))

@@ -32,6 +32,7 @@ from infaas.host.channel import Inbox
 from infaas.host.deadlines import LEASE_S
 from infaas.host.messages import Build, Keep, Ready, Release, Serve, Stop, Take, ToChild
 from infaas.host.pace import Pace
+from infaas.schemas.conformity import Conformity
 from infaas.schemas.contract import Contract
 from infaas.schemas.errors import InferenceFailed, ProducerFatal
 from infaas.schemas.headers import CLAIM_CHECK
@@ -95,13 +96,14 @@ class Instance:
         tally: Tally,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._contract, self._profile = contract, profile
+        self._expected, self._profile = Conformity(contract), profile
         self._inbox, self._voice, self._outbox, self._clock = inbox, voice, outbox, outbox.clock
         self._partitions, self._runner, self._answers, self._claims = partitions, runner, answers, claims
         self._tally, self._now = tally, now
         self._held = Held(profile)
         self._flows = False
         self._pace, self._brief = Pace(), profile.latency_ms(1) < BRIEF_MS
+        self._batch_limit_ms = max(SLOW_FLOOR_MS, SLOW_FACTOR * profile.latency_ms(profile.max_batch))
         self._heard_s = now()
         self._next_commit = self._next_stats = 0.0
         self._told: object = None
@@ -253,8 +255,7 @@ class Instance:
 
     def _announced(self, *, alone: bool) -> AbstractContextManager[None]:
         """From a record's decoding on, the supervisor knows how far we have got: a body may kill as well as an inference."""
-        limit_ms = max(SLOW_FLOOR_MS, SLOW_FACTOR * self._profile.latency_ms(self._profile.max_batch))
-        return self._voice.batch(limit_ms, self._partitions.furthest(), alone=alone)
+        return self._voice.batch(self._batch_limit_ms, self._partitions.furthest(), alone=alone)
 
     def _decode(self, work: Work, *, alone: bool = False) -> bool:
         """Reads a body, so that a bad one fails alone and before it is stacked; whether it can be run."""
@@ -263,7 +264,7 @@ class Instance:
             if CLAIM_CHECK in work.headers:
                 with self._voice.batch(self._claims.fetch_limit_ms, self._partitions.furthest(), alone=alone):
                     value = self._claims.get(value, work.headers)
-            work.decode(value, self._contract)
+            work.decode(value, self._expected)
         except Exception as error:  # noqa: BLE001 - it is this record's failure, whatever it is
             self._answers.failed(work, error, stage="decode")
             return False

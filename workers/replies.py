@@ -88,7 +88,7 @@ class Replies:
             more.append((h.REASON, travel.mark.encode()))
         if length is not None:
             more.append((h.CONTENT_LENGTH, b"%d" % length))
-        return self._reply(work, "ok", value, more + claim if claim else more)
+        return self._reply(work, "ok", value, more + claim if claim else more, travel.deadline_ms if met else math.inf)
 
     def expired(self, work: Work, now_ms: float) -> Reply:
         """Nobody waits for it any more."""
@@ -105,21 +105,24 @@ class Replies:
         value = oip.encode_error(reason, message, field=getattr(error, "field", None), id=identity)
         return self._reply(work, "failed", value, [(h.REASON, reason.encode())])
 
-    def _reply(self, work: Work, outcome: Outcome, value: bytes, more: HeaderList) -> Reply:
+    def _reply(
+        self, work: Work, outcome: Outcome, value: bytes, more: HeaderList, true_until_ms: float = math.inf
+    ) -> Reply:
         asked, travel = work.headers, work.travel
         out: HeaderList = [(h.OUTCOME, outcome.encode()), (h.QUERY_ID, travel.query_id.encode()), *self._ours, *more]
         if echoed := h.echoed(asked):
             out += h.headers_of(echoed)
         if correlation := h.correlation_id(asked):
-            out += h.headers_of([correlation])
+            name, said = correlation
+            out.append((name, said.encode() if isinstance(said, str) else said))
         return Reply(
             travel.query_id,
             travel.reply,
             value,
             out,
-            key=work.record.key,
-            deadline_ms=travel.deadline_ms,
-            until_ms=travel.drop_after_ms,
+            work.record.key,
+            true_until_ms,
+            travel.drop_after_ms,
         )
 
     def _cost(self, travel: Travel) -> bytes:

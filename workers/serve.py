@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from infaas.bus.claim_check import ClaimCheck
@@ -20,7 +19,7 @@ from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
 from infaas.bus.workqueue import WorkQueue
 from infaas.engines import Engine, engine
-from infaas.host.channel import Inbox, child_channel, tell
+from infaas.host.channel import Inbox, child_channel
 from infaas.host.limits import told
 from infaas.host.messages import Failed, Message, Serve, Stopped, ToChild
 from infaas.host.process import Stop, run_service, spare_collections
@@ -63,11 +62,10 @@ class Connections:
 
 def main(stop: Stop) -> None:
     """Serves until it is told to stop, or its supervisor is gone."""
-    inbox, descriptor = child_channel()
+    inbox, say = child_channel()
     order = inbox.wait(START_S)
     if not isinstance(order, Serve):
         return
-    say = partial(tell, descriptor)
     settings = BusSettings()
     try:
         connections = Connections.open(settings, order)

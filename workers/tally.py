@@ -19,7 +19,8 @@ class Tally:
     def __init__(self) -> None:
         self._counts = dict.fromkeys(("arrived", "answered", "expired", "failed", "batches", "batch_size_sum"), 0)
         self._busy_ms = 0.0
-        self._last: LastBatch | None = None
+        self._last: tuple[float, int, float] | None = None
+        """Of the last batch: how long it took, ms, its queries, how long it was expected to take, ms."""
         self._queue_ms: deque[float] = deque(maxlen=KEPT)
 
     def count(self, what: Literal["arrived", "answered", "expired", "failed"]) -> None:
@@ -40,11 +41,15 @@ class Tally:
         self._counts["batches"] += 1
         self._counts["batch_size_sum"] += queries
         self._busy_ms += took_ms
-        self._last = LastBatch(took_ms=took_ms, queries=queries, expected_ms=expected_ms)
+        self._last = took_ms, queries, expected_ms
 
     def stats(self, positions: Iterable[Position], *, offline: int) -> Stats:
         """The message for the supervisor."""
         waits = sorted(self._queue_ms)
         p99_ms = waits[int(0.99 * (len(waits) - 1))] if waits else 0.0
         counters = Counters(**self._counts, busy_ms=self._busy_ms, queue_ms_p99=p99_ms)
-        return Stats(counters=counters, last=self._last, positions=tuple(positions), offline=offline)
+        last = None
+        if self._last is not None:
+            took_ms, queries, expected_ms = self._last
+            last = LastBatch(took_ms=took_ms, queries=queries, expected_ms=expected_ms)
+        return Stats(counters=counters, last=last, positions=tuple(positions), offline=offline)

@@ -1,8 +1,7 @@
 """What an instance says to its supervisor: news when there is some, else that it is alive.
 
 A supervisor takes a child for hung that is silent for seconds outside a batch, so whatever may take longer than a step (a batch,
-a fetch) is announced with the time after which it counts as overdue. Where one batch follows another the next announcement ends
-the one before: each message costs a write here and a wake-up there.
+a fetch) is announced with the time after which it counts as overdue.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from infaas.host.deadlines import HEARTBEAT_S
 from infaas.host.messages import Alive, BatchBegan, BatchEnded, Message
 
 QUIET_S = 0.8 * HEARTBEAT_S
-LULL_S = 0.002
+_ENDED = BatchEnded()
 
 
 class Voice:
@@ -30,7 +29,6 @@ class Voice:
         self._tell, self._now = tell, now
         self._spoke = now()
         self._announced: list[BatchBegan] = []
-        self._ended_s: float | None = None  # the last one ended then, and nobody was told
 
     def say(self, message: Message) -> None:
         """Says something."""
@@ -38,12 +36,8 @@ class Voice:
         self._tell(message)
 
     def alive(self) -> None:
-        """Says that we are there, if nothing was said for a while, and that nothing runs, if that is so for a moment."""
-        now = self._now()
-        if self._ended_s is not None and now - self._ended_s >= LULL_S:
-            self._ended_s = None
-            self.say(BatchEnded())
-        elif now - self._spoke >= QUIET_S:
+        """Says that we are there, if nothing was said for a while."""
+        if self._now() - self._spoke >= QUIET_S:
             self.say(Alive())
 
     @contextmanager
@@ -55,16 +49,10 @@ class Voice:
             furthest: partition of the work topic → offset after the furthest record taken.
             alone: it is one record after a death, under a mark.
         """
-        self._ended_s = None
         self._announced.append(BatchBegan(limit_ms=limit_ms, alone=alone, furthest=furthest))
         self.say(self._announced[-1])
         try:
             yield
         finally:
             self._announced.pop()
-            if self._announced:
-                self.say(self._announced[-1])
-            elif alone:
-                self.say(BatchEnded())  # a mark: a death after this is not its fault
-            else:
-                self._ended_s = self._now()
+            self.say(self._announced[-1] if self._announced else _ENDED)

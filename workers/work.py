@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from infaas.bus.record import Record
 from infaas.schemas import headers as h
 from infaas.schemas import oip
-from infaas.schemas.contract import Contract
+from infaas.schemas.conformity import Conformity
 from infaas.schemas.errors import BadHeader, BadTensor, InfaasError
 from infaas.schemas.headers import ReplyAddress, Travel
 from infaas.schemas.names import query_id
@@ -29,6 +29,8 @@ class Work:
     travel: Travel
     request: InferRequest | None = None
     rows: int = 1
+    row: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    """What its rows are like, where a contract lets them differ: only what is alike can stand in one array."""
 
     @classmethod
     def of(cls, part: Partition, record: Record) -> Work:
@@ -72,8 +74,8 @@ class Work:
         """No caller waits for it."""
         return self.part.offline
 
-    def decode(self, value: bytes, contract: Contract) -> None:
-        """Reads the body and compares it with the contract.
+    def decode(self, value: bytes, expected: Conformity) -> None:
+        """Reads the body and compares it with what is expected.
 
         Raises:
             BadInput: naming the field, header or parameter.
@@ -82,10 +84,12 @@ class Work:
         request = oip.decode_request(value, h.content_length(headers))
         if request.parameters and h.has_scope({name.lower(): value for name, value in headers.items()}):
             _refuse_objectives(request.parameters)
-        rows = contract.check_inputs(request.inputs)
-        if request.outputs and not set(request.outputs) <= (known := {spec.name for spec in contract.outputs}):
-            raise BadTensor("outputs", f"names among {sorted(known)}", list(request.outputs))
+        rows = expected.check_inputs(request.inputs)
+        if request.outputs and not set(request.outputs) <= expected.outputs:
+            raise BadTensor("outputs", f"names among {sorted(expected.outputs)}", list(request.outputs))
         self.request, self.rows = request, rows
+        if not expected.one_shape:
+            self.row = tuple((name, array.shape[1:]) for name, array in sorted(request.inputs.items()))
 
 
 def _refuse_objectives(parameters: Mapping[str, object]) -> None:

@@ -34,7 +34,7 @@ from infaas.schemas.headers.values import (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Travel:
     """What goes with a query from the router to the worker, and back through `returns`."""
 

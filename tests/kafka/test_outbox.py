@@ -155,8 +155,8 @@ class Held:
     def __len__(self):
         return len(self._producer)
 
-    def produce(self, topic, **record):
-        self._producer.produce(topic, **record)
+    def produce(self, *record, **more):
+        self._producer.produce(*record, **more)
         assert self._reported.wait(20)
 
 

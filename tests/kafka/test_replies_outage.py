@@ -59,7 +59,7 @@ def test_a_broker_away_longer_than_the_delivery_timeout_loses_no_reply(broker, c
     due = outbox.clock.now_ms() + 1000
     for n, address in enumerate(addresses):
         headers = [("infaas-objective-met", b"true")]
-        reply = Reply(str(n), address, b"{}", headers, deadline_ms=due)
+        reply = Reply(str(n), address, b"{}", headers, true_until_ms=due)
         sender.send(reply, lambda n=n: done.add(n))
     dead.put_raw(
         key=b"k", value=b"v", headers=[], where=("t", 0, 0), stage="t", cause="c", on_done=lambda: done.add("d")
@@ -89,7 +89,7 @@ def test_a_reply_kept_back_by_a_short_outage_does_not_say_that_it_met_its_object
     broker.kill()
     now = outbox.clock.now_ms()
     for name, due in (("tight", now + 300), ("loose", now + 60_000)):
-        reply = Reply(name, address, b"{}", [("infaas-objective-met", b"true")], deadline_ms=due)
+        reply = Reply(name, address, b"{}", [("infaas-objective-met", b"true")], true_until_ms=due)
         sender.send(reply, lambda name=name: done.add(name))
     assert not poll_until(outbox, lambda: len(done) > 1, 1.5), "shorter than the delivery timeout"
     assert outbox.delivery_ms > 1_000, "what is sent now waits as well"
@@ -129,7 +129,7 @@ def stopped(broker):
 
 
 def met(now_ms, due_ms, name, address):
-    return Reply(name, address, b"{}", [("infaas-objective-met", b"true")], deadline_ms=now_ms + due_ms)
+    return Reply(name, address, b"{}", [("infaas-objective-met", b"true")], true_until_ms=now_ms + due_ms)
 
 
 def test_what_waits_behind_a_broker_that_stands_still_is_taken_back_once_it_is_late(broker, cell):

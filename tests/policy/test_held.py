@@ -155,3 +155,17 @@ def test_a_query_expires_by_what_its_model_takes_and_not_by_what_has_been_slow()
     (batch, expired) = next(batches(held))
     assert [one.record.offset for one in expired] == [0], "10 ms is what a row takes at least"
     assert [one.record.offset for one in batch] == [1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.floats(0, 120), st.sampled_from(["a", "a", "a", "b"])), min_size=1, max_size=8
+    )
+)
+def test_where_all_are_in_time_together_choosing_would_take_all(many):
+    held = Held(PROFILE)
+    ones = [work(n, deadline) for n, (_, deadline, _) in enumerate(sorted(many, key=lambda one: one[1]))]
+    for one, (rows, _, kind) in zip(ones, sorted(many, key=lambda one: one[1]), strict=True):
+        one.rows, one.row = rows, ((kind, (2,)),)
+    if held._all_in_time(ones, NOW):
+        assert held._choose(ones, NOW) == set(range(len(ones)))

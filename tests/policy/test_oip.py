@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from infaas.schemas import oip
+from infaas.schemas.conformity import Conformity
 from infaas.schemas.contract import Contract, TensorSpec
 from infaas.schemas.errors import BadTensor
 from infaas.schemas.oip import DATATYPES, InferRequest, InferResponse
@@ -78,8 +79,8 @@ def test_binary_bytes_must_match_the_shape():
 
 def test_contract_names_what_is_wrong():
     spec = TensorSpec(name="x", datatype="FP32", shape=(-1, 64))
-    contract = Contract(inputs=(spec,), outputs=(spec,), validation_digest="sha256:0")
-    assert contract.check_inputs({"x": np.zeros((3, 64), np.float32)}) == 3
+    expected = Conformity(Contract(inputs=(spec,), outputs=(spec,), validation_digest="sha256:0"))
+    assert expected.check_inputs({"x": np.zeros((3, 64), np.float32)}) == 3
     for bad, field in (
         ({"y": np.zeros((3, 64), np.float32)}, "inputs"),
         ({"x": np.zeros((3, 64), np.float64)}, "inputs.x.datatype"),
@@ -88,5 +89,5 @@ def test_contract_names_what_is_wrong():
         ({"x": np.zeros((0, 64), np.float32)}, "inputs"),
     ):
         with pytest.raises(BadTensor) as caught:
-            contract.check_inputs(bad)
+            expected.check_inputs(bad)
         assert caught.value.field == field

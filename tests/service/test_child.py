@@ -11,9 +11,10 @@ import pytest
 from processes import freeze, left_of
 
 from infaas.host import child as module
-from infaas.host.channel import JOIN_S
+from infaas.host.board import Board, memory
+from infaas.host.channel import JOIN_S, Speaker
 from infaas.host.child import KILLED_S, Child
-from infaas.host.messages import Release, Stop
+from infaas.host.messages import FROM_CHILD, BatchBegan, Ready, Release, Stop
 
 CHILD = "infaas.workers.serve"
 
@@ -105,6 +106,42 @@ def test_a_dead_child_is_not_waited_for_because_what_it_left_holds_its_stream(mo
     child.reap()
     assert child.status() == 3
     assert time.monotonic() - began_s < 2 * JOIN_S
+
+
+TALKS = """
+import signal
+from infaas.host.channel import child_channel
+from infaas.host.messages import BatchBegan, Ready
+
+_, say = child_channel()
+say(Ready())
+for taken in range(1000):
+    say(BatchBegan(limit_ms=5.0, alone=True, furthest={3: taken}))
+signal.raise_signal(signal.SIGKILL)
+"""
+
+
+def test_what_a_child_died_in_is_known_and_did_not_come_over_its_stream(tmp_path, monkeypatch):
+    (tmp_path / "talks.py").write_text(TALKS)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    child = Child(module="talks", cores=(), order=Stop())
+    heard = []
+    until_s = time.monotonic() + 60.0
+    while child.status() is None and time.monotonic() < until_s:
+        time.sleep(0.05)
+    heard += child.heard()
+    child.reap()
+    assert heard == [Ready(), BatchBegan(limit_ms=5.0, alone=True, furthest={3: 999})]
+
+
+def test_an_instance_that_owns_ten_thousand_partitions_can_say_how_far_each_is():
+    furthest = dict.fromkeys(range(10_000), 10**12)
+    descriptor = memory()
+    board, reader = Board(descriptor), Board(descriptor)
+    os.close(descriptor)
+    began = BatchBegan(limit_ms=5.0, furthest=furthest)
+    Speaker(1, board)(began)
+    assert FROM_CHILD.validate_json(reader.news()) == began
 
 
 HUNG = """

@@ -34,6 +34,7 @@ def test_a_copy_is_its_services_own_child_with_what_was_asked_for():
     assert about["title"] == ["-m", "a.module"]
     assert about["titles"] == [[SCRIPT, "starts"], ["-m", "infaas.host.forkserver"]], "nobody takes one for the other"
     assert about["interrupts"]
+    assert about["board"] == "it was here"
     assert about["status"] == 7
 
 

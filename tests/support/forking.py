@@ -11,6 +11,7 @@ from pathlib import Path
 
 from processes import freeze
 
+from infaas.host.board import ENVIRONMENT, Board, memory
 from infaas.host.forked import Forked
 from infaas.host.forkserver import ForkServer, Request
 from infaas.host.process import die_with_parent
@@ -31,14 +32,16 @@ def title(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode().strip("\0").split("\0")[1:]
 
 
-def started(server: ForkServer, **more: str) -> Forked | None:
+def started(server: ForkServer, board: int | None = None, **more: str) -> Forked | None:
     cores = (max(os.sched_getaffinity(0)),)
     environment = {**os.environ, "INFAAS_PARENT_PID": str(os.getpid()), **more}
-    return server.start(Request(module="a.module", cores=cores, memory_bytes=900 * MIB, environment=environment))
+    return server.start(Request(module="a.module", cores=cores, memory_bytes=900 * MIB, environment=environment), board)
 
 
 def copy(module: str) -> int:
     """What a child runs: says who it is, and ends when its input does, with the status it is told."""
+    if ENVIRONMENT in os.environ:
+        Board(int(os.environ[ENVIRONMENT])).write(b"it was here")
     die_with_parent(int(os.environ["INFAAS_PARENT_PID"]))
     about = {
         "module": module, "parent": os.getppid(), "cores": sorted(os.sched_getaffinity(0)), "mark": os.environ.get("MARK"),
@@ -51,12 +54,14 @@ def copy(module: str) -> int:
 
 
 def starts(server: ForkServer) -> dict[str, object]:
-    child = started(ready(server), MARK="here")
+    shared = memory()
+    board = Board(shared)
+    child = started(ready(server), shared, MARK="here")
     about = json.loads(child.stdout.readline())
     child.stdin.write(b"7\n")
     child.stdin.close()
     return {
-        **about, "service": os.getpid(), "core": max(os.sched_getaffinity(0)), "status": child.wait(30),
+        **about, "board": (board.news() or b"").decode(), "service": os.getpid(), "core": max(os.sched_getaffinity(0)), "status": child.wait(30),
         "titles": [title(pid) for pid in (os.getpid(), server.pid)],
     }  # fmt: skip
 
