@@ -23,7 +23,7 @@ MODULES = {
     "schemas": "conformity names oip",
     "schemas/headers": "caller known objective reply_address travel values",
     "bus": "clock intake outbox progress record replies unconfirmed workqueue",
-    "router": "delivery demand drain half hops incoming judgement lineup live load loop open_views policy running scenes",
+    "router": "delivery demand drain half hops incoming judgement lineup live load loop open_views policy running scenes urgency",
     "workers": "answers batching held instance partition partitions replies tally work",
 }
 """What is compiled, by folder."""

@@ -71,9 +71,18 @@ class Side:
         self.rates: list[float] = []
         self.cpu_us: list[float] = []
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def freeze(self) -> None:
         """It stands still."""
         self._process.send_signal(signal.SIGSTOP)
+
+    def release(self) -> None:
+        """It goes on."""
+        self._process.send_signal(signal.SIGCONT)
 
     def turn(self, outbox: Outbox, value: bytes, records: int) -> None:
         """Has so many records ready, lets it go, and measures how long it takes for all of them."""
@@ -82,7 +91,7 @@ class Side:
         outbox.flush(60.0)
         goal = sum(self.ends.each()) + records
         used, begun = psutil.Process(self._process.pid).cpu_times(), time.perf_counter()
-        self._process.send_signal(signal.SIGCONT)
+        self.release()
         self.ends.wait_for(goal)
         took_s, now = time.perf_counter() - begun, psutil.Process(self._process.pid).cpu_times()
         self.freeze()

@@ -11,12 +11,15 @@ A position that is not in the topic is an event (`gaps`), never silence: below t
 also happens while a member runs; above the end the log was cut off. The client is told to stop there (`auto.offset.reset=error`),
 since on its own it would go on silently somewhere else. The range counts as done when it was said where it went (`settle`).
 
+Where a partition begins is asked over a connection on which nobody fetches (see `enquiries`): meanwhile nobody reads any of them.
+
 A log that was cut off may have grown again before anybody looks, and what came since stands below the commit, unread. So a commit
 carries the time of the newest record that was taken: a partition begins at the first one that is newer, if that is below.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -37,6 +40,7 @@ log = logging.getLogger(__name__)
 COMMIT_EVERY_S = 0.1
 REVOKE_DEADLINE_S = 2.0
 WATERMARK_TIMEOUT_S = 5.0
+HEAR_TIMEOUT_S = 0.5
 CLOSE_S = 5.0
 """After that a broker that does not answer finds out by itself that we have gone: its session timeout says so."""
 
@@ -73,7 +77,7 @@ class Intake:
         client_id: str,
         drain: Callable[[float], None] | None = None,
     ) -> None:
-        self._drain, self._client_id = drain, client_id
+        self._drain, self._client_id, self._topics = drain, client_id, topics
         self._parts: dict[Place, Progress] = {}
         self._newest_ms: dict[Place, int] = {}
         """Time of the newest record taken, by partition; it stands in the commits."""
@@ -85,6 +89,8 @@ class Intake:
         self.gaps: list[Gap] = []
         """Found since the caller last emptied it."""
         self.revocations = 0
+        self._gave_up = False
+        """Whether partitions were given up in the rebalance that is under way."""
         self._consumer = Consumer(
             {
                 **settings.group_member(client_id, group),
@@ -94,6 +100,9 @@ class Intake:
             },
             logger=log,
         )
+        self._asker = Consumer(
+            settings.consumer(f"{client_id}-asks", group, reset="error", wait_ms=10)
+        )  # never assigned
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def take(self, limit: int = 1000, timeout: float = 0.01) -> list[Record]:
@@ -186,6 +195,9 @@ class Intake:
             return
         self._next_commit = now + COMMIT_EVERY_S
         self._commit(list(self._parts), wait=force)
+        # The client looks whether a heartbeat is due when something wakes its thread, else twice a second; and it is by a heartbeat's
+        # answer that a member hears that partitions are to be had.
+        self._consumer.memberid()
 
     def _commit(self, partitions: list[Place], *, wait: bool) -> None:
         parts = {at: self._parts[at] for at in partitions if at in self._parts}
@@ -243,18 +255,31 @@ class Intake:
     def _close(self) -> None:
         self._commit(list(self._parts), wait=True)
         self._consumer.close()
+        self._asker.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._member_id = ""
         try:
             places = [(p.topic, p.partition) for p in partitions]
-            commits = ask_commits(consumer, places, WATERMARK_TIMEOUT_S)
-            begun = [self._start(consumer, place, commit) for place, commit in commits.items()]
+            commits = ask_commits(self._asker, places, WATERMARK_TIMEOUT_S)
+            begun = [self._start(place, commit) for place, commit in commits.items()]
         except InfaasError as error:
             # Without a start no partition may be consumed; a new process asks again.
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
             return
         self._assign(consumer, begun)
+        if not self._gave_up:
+            self._join_again_at_once()
+        self._gave_up = False
+
+    def _join_again_at_once(self) -> None:
+        """If there is another rebalance within a second, as there is when one has given up partitions for another to have.
+
+        The client joins but once a second, unless it has given something up, or heard of the cluster since (librdkafka's
+        `rkcg_join_intvl`). One that waits for that keeps all others waiting, and the partitions that move have nobody.
+        """
+        with contextlib.suppress(KafkaException):
+            self._consumer.list_topics(self._topics[0], timeout=HEAR_TIMEOUT_S)
 
     def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         consumer.incremental_assign(places)
@@ -269,9 +294,9 @@ class Intake:
         part = self._parts.get((topic, -1 if partition is None else partition))
         if part is None or partition is None:
             return
-        low, end = self._watermarks(self._consumer, topic, partition)
+        low, end = self._watermarks(topic, partition)
         said = str(self._newest_ms.get((topic, partition), ""))
-        cut = self._cut(self._consumer, (topic, partition), part.taken, said, end)
+        cut = self._cut((topic, partition), part.taken, said, end)
         if cut is not None:
             self._fatal = OffsetLost(f"{topic}-{partition} was cut off at {cut}, before {part.taken}, which was read")
             return
@@ -290,30 +315,29 @@ class Intake:
             part.add(offset)
         self.gaps.append(gap)
 
-    @staticmethod
-    def _watermarks(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         where = TopicPartition(topic, partition)
         return ask(
-            lambda: consumer.get_watermark_offsets(where, timeout=WATERMARK_TIMEOUT_S),
+            lambda: self._asker.get_watermark_offsets(where, timeout=WATERMARK_TIMEOUT_S),
             f"asking for the range of {topic}-{partition}",
             WATERMARK_TIMEOUT_S,
         )
 
-    def _start(self, consumer: Consumer, place: Place, commit: Commit) -> TopicPartition:
+    def _start(self, place: Place, commit: Commit) -> TopicPartition:
         """Fixes where a partition starts: at its commit, or where the topic begins or ends if that is not in it."""
         committed = commit.offset
-        low, end = self._watermarks(consumer, *place)
+        low, end = self._watermarks(*place)
         part = Progress(min(end, start(committed, low)))
         if committed is not None and committed < low:
             part = Progress(committed)
             self._skip(part, Gap(*place, committed, low - 1))
-        elif committed is not None and (cut := self._cut(consumer, place, committed, commit.metadata, end)) is not None:
+        elif committed is not None and (cut := self._cut(place, committed, commit.metadata, end)) is not None:
             part = Progress(max(low, cut))
             self.gaps.append(Gap(*place, cut, committed - 1, cut=True))
         self._parts[place] = part
         return TopicPartition(*place, part.taken)
 
-    def _cut(self, consumer: Consumer, place: Place, offset: int, said: str, end: int) -> int | None:
+    def _cut(self, place: Place, offset: int, said: str, end: int) -> int | None:
         """Where a log ended when it was cut off below an offset that was reached; None = it was not.
 
         `said` is how new the records were that far, epoch ms. Who does not say it is of an earlier version: then it is where the
@@ -324,7 +348,7 @@ class Intake:
         newest_ms = self._newest_ms[place] = int(said)
         newer = TopicPartition(*place, newest_ms + 1)
         first = ask(
-            lambda: consumer.offsets_for_times([newer], timeout=WATERMARK_TIMEOUT_S)[0].offset,
+            lambda: self._asker.offsets_for_times([newer], timeout=WATERMARK_TIMEOUT_S)[0].offset,
             f"asking for what is new in {place[0]}-{place[1]}",
             WATERMARK_TIMEOUT_S,
         )
@@ -332,7 +356,7 @@ class Intake:
         return first if first < offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._member_id = ""
+        self._member_id, self._gave_up = "", True
         self.revocations += 1
         gone = [(p.topic, p.partition) for p in partitions]
         if self._drain is not None and any(self._parts[at].pending for at in gone if at in self._parts):

@@ -159,7 +159,8 @@ class BusSettings(BaseSettings):
             **self.consumer(client_id, group, reset="earliest", wait_ms=50),
             "partition.assignment.strategy": "cooperative-sticky",
             "session.timeout.ms": self.session_timeout_ms,
-            "heartbeat.interval.ms": max(30, self.session_timeout_ms // 10),
+            # By its answer a member hears that others come and go: meanwhile nobody has the partitions that move.
+            "heartbeat.interval.ms": max(30, min(100, self.session_timeout_ms // 10)),
             "max.poll.interval.ms": max(60_000, self.session_timeout_ms),
             **self.given,
         }

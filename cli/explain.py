@@ -140,6 +140,8 @@ def _show(record: DecisionRecord, basis: str) -> None:
     candidates = record.inputs.get("candidates", [])
     if candidates:
         out.print(_candidates(candidates))
+        if record.inputs.get("unlisted"):
+            say(f"and {record.inputs['unlisted']} that were further from what the query wished for")
     elif "candidates" in record.inputs:
         say("candidates: none met the accuracy floor and the cost limit")
 

@@ -13,8 +13,18 @@ from infaas.schemas.decisions import UNRECORDED, DecisionRecord
 from infaas.schemas.errors import InfaasError
 
 
-def explain(incoming: Incoming, judgement: Judgement, *, view_offset: int, now_ms: float) -> DecisionRecord:
-    """The record of one decision: what was asked, what there was, what was predicted."""
+def explain(
+    incoming: Incoming, judgement: Judgement, *, view_offset: int, now_ms: float, most: int | None = None
+) -> DecisionRecord:
+    """The record of one decision: what was asked, what there was, what was predicted.
+
+    Args:
+        incoming: the query.
+        judgement: the decision, and what it was made from.
+        view_offset: of the view that it stands on.
+        now_ms: epoch ms.
+        most: candidates that are listed, the best by the query's wish, beside the one that was chosen; None = all.
+    """
     objective, travel = incoming.objective, incoming.travel
     asked = {
         objective.scope: objective.name,
@@ -32,11 +42,7 @@ def explain(incoming: Incoming, judgement: Judgement, *, view_offset: int, now_m
         about=travel.query_id,
         decision=name,
         reason=reason,
-        inputs={
-            "asked": asked,
-            "found": outcome,
-            "candidates": [_candidate(one, judgement) for one in judgement.plan.eligible],
-        },
+        inputs={"asked": asked, "found": outcome, **_candidates(judgement, most, outcome)},
         view_offset=view_offset,
         at_ms=int(now_ms),
     )
@@ -84,6 +90,13 @@ def _outcome(decision: Dispatch | Reject | Ended) -> tuple[str, str, str]:
             return decision.decision, decision.code, decision.reason
         case _:
             assert_never(decision)
+
+
+def _candidates(judgement: Judgement, most: int | None, chosen: str) -> dict[str, Any]:
+    eligible = judgement.plan.eligible
+    listed = [one for at, one in enumerate(eligible) if most is None or at < most or one.variant == chosen]
+    out: dict[str, Any] = {"candidates": [_candidate(one, judgement) for one in listed]}
+    return out if len(listed) == len(eligible) else out | {"unlisted": len(eligible) - len(listed)}
 
 
 def _candidate(one: Ranked, judgement: Judgement) -> dict[str, Any]:

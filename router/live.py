@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from infaas.router.drain import Drain
 from infaas.router.running import RunningAt
 
-if TYPE_CHECKING:
-    from infaas.router.half import Place
+Entry = tuple[float, float, str, int, "Live"]
+"""Work of one more query (falling: the moment of its end), slowdown, worker, number, the instance."""
 
 
 class Order(Protocol):
@@ -28,8 +28,14 @@ class Live:
     drain: Drain
     order: Order | None = None
     """Told when its load is another."""
-    place: Place | None = None
-    """Where it stands in that order."""
+    entry: Entry | None = None
+    """How it stands in that order."""
+    turn: int = -1
+    """Number of what is expected next: that its work comes to a stand."""
+    falls: bool = False
+    """Whether its work falls."""
+    entries: list[Entry] = field(default_factory=list)
+    """Among which it stands: all of them fall, or none."""
 
     def refresh(self, now_ms: float) -> None:
         """Brings what is seen of it up to now."""

@@ -26,7 +26,7 @@ from infaas.router.running import RunningAt
 from infaas.router.scenes import Scenes
 from infaas.router.starts import Starts
 from infaas.schemas.metadata import Instance, ServingState, serving
-from infaas.schemas.reports import Backlog, InstanceReport, Position, WorkerReport
+from infaas.schemas.reports import Backlog, InstanceReport, Position, VariantWanted, WorkerReport
 from infaas.store.view import View
 
 FORGET_ABOVE = 4096
@@ -108,8 +108,15 @@ class Load:
         self._scenes = Scenes(self)
         self.hops = Hops()
 
-    def report(self, report: Backlog | WorkerReport, view: View, at_ms: float = 0.0) -> None:
-        """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id."""
+    def report(self, report: Backlog | WorkerReport | VariantWanted, view: View, at_ms: float = 0.0) -> None:
+        """Takes in what a worker said at `at_ms` of those of its instances that count in the view, under this boot id.
+
+        Or what any router wants: so that all choose what starts for one of them.
+        """
+        if isinstance(report, VariantWanted):
+            if report.variant in view.variants and not owned_by(view, report.variant):
+                self.want(report.variant, view, at_ms)
+            return
         if not view.boot_counts(report.worker, report.boot_id):
             return
         for one in report.entries if isinstance(report, Backlog) else report.instances:
@@ -121,10 +128,11 @@ class Load:
                 live.seen.slowdown = one.slowdown
             if one.query_ms > 0:  # 0 = it has observed nothing yet
                 live.seen.query_ms = one.query_ms
-            loads = self._partitions[one.variant]
-            for position in one.positions:
-                loads[position.partition].report(position, at_ms)
-            self._drain_since(live, [loads[p.partition] for p in one.positions], at_ms - one.age_ms)
+            partitions = self._partitions[one.variant]
+            loads = [partitions[position.partition] for position in one.positions]
+            for load, position in zip(loads, one.positions, strict=True):
+                load.report(position, at_ms)
+            self._drain_since(live, loads, at_ms - one.age_ms)
             live.moved()
 
     def _live(self, view: View, fact: Instance, now_ms: float) -> Live:
@@ -138,9 +146,13 @@ class Load:
         return live
 
     def _drain_since(self, live: Live, loads: Sequence[PartitionLoad], at_ms: float) -> None:
-        waiting = sum(max(0, one.end - one.completed) for one in loads)
-        sent = [send.at_ms for one in loads for send in one.sent]
-        unconfirmed, each_ms = sum(one.unconfirmed for one in loads), live.seen.query_ms
+        waiting, unconfirmed, each_ms = 0, 0, live.seen.query_ms
+        sent: list[float] = []
+        for one in loads:
+            waiting += max(0, one.end - one.completed)
+            unconfirmed += one.unconfirmed
+            if one.sent:
+                sent += [send.at_ms for send in one.sent]
         begun = live.drain.under_way(at_ms, each_ms)
         drain = Drain.since(at_ms, waiting, sent, unconfirmed, each_ms, begun)
         drain.deadlines = live.drain.deadlines
@@ -259,7 +271,8 @@ class Load:
         left = whole - elapsed if elapsed < whole else whole
         counts_from = -math.inf if starting else now_ms - ORPHAN_MS
         waiting = sum(load.waiting(now_ms, counts_from) for load in self._partitions.get(variant, {}).values())
-        return NotYet(left, waiting, starting=bool(starting), placeable=placeable)
+        # What is wanted starts: else the next query, behind those that wait there, would wake another variant.
+        return NotYet(left, waiting, starting=since is not None, placeable=placeable)
 
 
 def owned_by(view: View, variant: str) -> list[tuple[Instance, ServingState, tuple[int, ...]]]:

@@ -155,7 +155,7 @@ class Router:
         changes = self._table.poll(0)
         view = self._table.view()
         for report, at_ms in self._telemetry.poll(0):
-            if isinstance(report, Backlog | WorkerReport):
+            if isinstance(report, Backlog | WorkerReport | VariantWanted):
                 self._load.report(report, view, at_ms)
         if changes:
             self._load.learn_starts(view, self._clock.now_ms())

@@ -32,6 +32,7 @@ class NotYet:
     ready_in_ms: float
     waiting: int = 0
     starting: bool = False
+    """It starts, or is to: a router has said that it is wanted."""
     placeable: bool = True
     """Whether any machine could hold it."""
 
@@ -51,6 +52,8 @@ class Ranked:
     """A variant, with what of it does not depend on the moment."""
 
     servable: Servable
+    variant: str
+    """Its name."""
     own_ms: float
     """Median time of a query by itself."""
     each_ms: float
@@ -61,11 +64,6 @@ class Ranked:
     """USD per 1,000 queries of this objective."""
     wish: tuple[float, ...]
     """What the query's `optimize` makes of it, the lowest first; of `latency` only what decides between equals."""
-
-    @property
-    def variant(self) -> str:
-        """Its name."""
-        return self.servable.variant
 
     @property
     def accuracy(self) -> float:
@@ -84,7 +82,8 @@ class Ranked:
             case "latency":
                 wish = (cost,)
         profile = one.profile
-        return cls(one, profile.latency_ms(1), 1000.0 / capacity(profile, None), profile.max_batch, cost, wish)
+        each_ms = 1000.0 / capacity(profile, None)
+        return cls(one, one.variant, profile.latency_ms(1), each_ms, profile.max_batch, cost, wish)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +160,9 @@ def select(plan: Plan, scene: Scene, query: Query, salt: str) -> Dispatch | Reje
     found = _active(candidates, scene, query, salt) or _inactive(candidates, scene, query.budget_ms)
     if found is not None:
         return found
-    rest = [one for one in plan.everything if one.variant not in query.excluded]
+    rest: Sequence[Ranked] = plan.everything
+    if query.excluded:
+        rest = [one for one in rest if one.variant not in query.excluded]
     if plan.everything and not rest:
         tried = ", ".join(sorted(query.excluded))
         return Reject("no_variant", f"it was sent to all that there is, and nothing could run it in time: {tried}")
@@ -266,22 +267,33 @@ def _reject(candidates: Sequence[Ranked], rest: Sequence[Ranked], scene: Scene, 
         accurate = [c for c in rest if c.accuracy >= objective.min_accuracy]
         one = min(accurate, key=lambda c: (c.cost, c.variant))
         return Reject(code, f"no variant costs at most {objective.max_cost:g} USD per 1,000 queries", f"{one.variant}: {one.cost:.3g} USD per 1,000 queries")  # fmt: skip
-    soonest = min((_soonest(c, scene, query), c.variant) for c in candidates)
-    if math.isinf(soonest[0]):
+    soonest_ms, name = math.inf, ""
+    for one in candidates:
+        done_ms = _soonest(one, scene, query, soonest_ms)
+        if done_ms <= soonest_ms and (done_ms < soonest_ms or one.variant < name):
+            soonest_ms, name = done_ms, one.variant
+    if math.isinf(soonest_ms):
         return Reject("no_room", "no machine can hold a variant that meets the objective")
-    states = [scene.not_yet[c.variant] for c in candidates if c.variant in scene.not_yet]
-    starting = [state for state in states if state.starting]
     return Reject(
         code,
         f"no variant answers within the {query.budget_ms:.1f} ms left",
-        f"{soonest[1]}: in {soonest[0]:.1f} ms",
-        retry_after_ms=min((state.ready_in_ms for state in starting), default=None),
+        f"{name}: in {soonest_ms:.1f} ms",
+        retry_after_ms=_starts_in_ms(candidates, scene),
     )
 
 
-def _soonest(one: Ranked, scene: Scene, query: Query) -> float:
+def _starts_in_ms(candidates: Sequence[Ranked], scene: Scene) -> float | None:
+    """When the first of those that start should be ready; None = none does."""
+    if not scene.not_yet:
+        return None
+    states = [scene.not_yet[one.variant] for one in candidates if one.variant in scene.not_yet]
+    return min((state.ready_in_ms for state in states if state.starting), default=None)
+
+
+def _soonest(one: Ranked, scene: Scene, query: Query, limit: float = math.inf) -> float:
+    """When it would be answered at the earliest; if that is above the limit, something above it."""
     lineup = scene.running.get(one.variant)
     if lineup:
-        return lineup.soonest(one, query, scene.overhead_ms)
+        return lineup.soonest(one, query, scene.overhead_ms, limit)
     state = scene.not_yet.get(one.variant)
     return _ready(one, state, scene.overhead_ms) if state is not None and state.placeable else math.inf

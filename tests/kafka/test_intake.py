@@ -54,6 +54,12 @@ def produce(settings, outbox, count, start=0):
     assert outbox.flush(10) == 0
 
 
+def wait_for(true):
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline
+
+
 def take(source, count, timeout=PATIENCE_S):
     out, deadline = [], time.monotonic() + timeout
     while len(out) < count:
@@ -77,6 +83,27 @@ def test_what_is_not_done_comes_again(settings, outbox, member):
     while not kept <= again:  # what was done behind one that was not comes again as well
         assert time.monotonic() < deadline, kept - again
         again |= {(r.partition, r.offset) for r in second.take(1000, 0.05)}
+
+
+def test_what_moves_to_a_member_that_comes_has_nobody_for_much_less_than_a_second(member):
+    """It moves in two rebalances, and a client that has joined waits a second before it joins again if nothing is done about it."""
+    members = [member(), member()]
+
+    def owners():
+        for one in members:
+            one.take(10, 0.005)
+            one.commit()
+        return [len(one.partitions) for one in members]
+
+    wait_for(lambda: owners() == [QUERIES.partitions // 2] * 2)
+    members.append(member())
+    longest_s, seen_s = 0.0, time.monotonic()
+    while min(shares := owners()) < QUERIES.partitions // 3 or sum(shares) < QUERIES.partitions:
+        if sum(shares) == QUERIES.partitions:
+            seen_s = time.monotonic()
+        longest_s = max(longest_s, time.monotonic() - seen_s)
+        assert longest_s < PATIENCE_S
+    assert longest_s < 0.6
 
 
 def test_queries_deleted_while_a_member_runs_are_an_event_and_done_when_it_is_told(settings, outbox, member, admin):

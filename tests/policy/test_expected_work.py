@@ -24,7 +24,7 @@ from infaas.schemas.metadata import (
     kind_of,
 )
 from infaas.schemas.profile import BatchPoint, Profile
-from infaas.schemas.reports import Backlog, BacklogEntry, InstanceReport, Position, WorkerReport
+from infaas.schemas.reports import Backlog, BacklogEntry, InstanceReport, Position, VariantWanted, WorkerReport
 from infaas.store.view import View
 
 settings.register_profile("policy", deadline=None, max_examples=100)
@@ -292,6 +292,29 @@ def test_a_wish_that_nothing_came_of_is_no_slow_start():
     for _ in range(4):
         load.learn_starts(RUNNING, later + VARIANT.profile.load_ms + 400.0)
     assert not_yet(load, COLD, later + 1_000.0).ready_in_ms <= USUAL_MS + VARIANT.profile.load_ms
+
+
+def wanted(variant=NAME):
+    return VariantWanted(variant=variant, router="another")
+
+
+def test_what_another_router_wants_starts_from_then_on_as_what_this_one_wants_does():
+    load = Load()
+    assert not not_yet(load, COLD, 900.0).starting
+    load.report(wanted(), COLD, 1_000.0)
+    assert not_yet(load, COLD, 1_200.0).starting
+    assert not_yet(load, COLD, 1_200.0).ready_in_ms == USUAL_MS + VARIANT.profile.load_ms - 200.0
+    assert not load.want(NAME, COLD, 1_200.0), "it is no news"
+    assert not not_yet(load, COLD, 1_001.0 + ORPHAN_MS).starting, "nothing came of it"
+
+
+def test_a_wish_for_what_runs_or_is_gone_is_not_remembered():
+    load = Load()
+    load.report(wanted(), RUNNING, 1_000.0)
+    load.report(wanted("gone.v1.onnxruntime-cpu1-fp32"), COLD, 1_000.0)
+    load.learn_starts(RUNNING, 1_010.0)
+    assert load.want(NAME, COLD, 1_100.0)
+    assert not_yet(load, COLD, 1_100.0).ready_in_ms == USUAL_MS + VARIANT.profile.load_ms, "and no start was learned"
 
 
 def test_a_start_is_learned_for_the_variant_that_started_and_one_alone_proves_nothing():

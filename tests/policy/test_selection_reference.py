@@ -5,6 +5,7 @@ All times are small binary fractions, so that both add up the same and ties are 
 
 import math
 import random
+from collections import Counter
 from zlib import crc32
 
 import pytest
@@ -20,6 +21,7 @@ from infaas.router.running import RunningAt
 from infaas.schemas.headers import Objective
 
 SCENES, STEPS = 150, 12
+CROWDED_SCENES, CROWDED_STEPS = 8, 200
 OVERHEAD_MS = 3.0
 NAMES = [f"a{n}.v1.onnxruntime-cpu1-fp32" for n in range(4)]
 
@@ -27,13 +29,18 @@ NAMES = [f"a{n}.v1.onnxruntime-cpu1-fp32" for n in range(4)]
 class World:
     """Some variants, of which some run, and a clock."""
 
+    running = 0.75
+    """Share of the variants."""
+    pauses = (0.0, 0.25, 1.0, 1.0, 7.5)
+    """Between two steps, ms."""
+
     def __init__(self, random):
         self.random, self.now = random, 1024.0
         names = random.sample(NAMES, random.randint(1, 4))
         self.variants = [self.variant(name) for name in names]
         self.catalogue = catalogue(self.variants)
         self.servables = {one.variant: one for one in self.catalogue.all_of("application", "app")}
-        self.lives = {name: self.instances() for name in names if random.random() < 0.75}
+        self.lives = {name: self.instances() for name in names if random.random() < self.running}
         self.not_yet = {
             name: NotYet(
                 random.choice([0.0, 8.0, 512.0]), random.randrange(9), random.random() < 0.5, random.random() < 0.7
@@ -68,7 +75,7 @@ class World:
 
     def step(self):
         """Time goes on, and something happens to an instance."""
-        self.now += self.random.choice([0.0, 0.25, 1.0, 1.0, 7.5])
+        self.now += self.random.choice(self.pauses)
         if not self.lives:
             return
         live = self.random.choice(self.random.choice(list(self.lives.values())))
@@ -96,6 +103,37 @@ class World:
         budget = math.inf if latency is None else latency - self.random.choice([0.0, 0.5])
         excluded = frozenset(self.random.sample(NAMES, self.random.choice([0, 0, 1])))
         return Query(objective, budget, excluded, 4 * budget, self.now)
+
+
+class Crowded(World):
+    """All instances are full, of what is due soon beside what is due late, and what is asked is about as urgent as either."""
+
+    running = 1.0
+    pauses = (0.0, 0.0, 0.25, 1.0)
+
+    def instances(self):
+        places = [(w, n) for w in ("w", "w1", "w2") for n in range(6)]
+        return [Live("b", self.seen(*p), self.drain()) for p in self.random.sample(places, self.random.randint(6, 18))]
+
+    def drain(self):
+        work, until = self.random.choice([16, 24.5, 40, 80]), self.random.choice([0.0, 16.0, 1024.0, 4096.0])
+        drain = Drain(work, self.now - self.random.choice([0.0, 0.25, 2.0]), self.now + until)
+        due = [2.0, 4.0, 4.0, 6.0, 8.0, 9.0, 10.0, 16.0, 17.0, 64.0, 512.0]
+        drain.deadlines = sorted(self.now + self.random.choice(due) for _ in range(self.random.randint(0, int(work))))
+        return drain
+
+    def query(self):
+        latency = self.random.choice([6.0, 8.0, 8.0, 10.0, 12.0, 14.0, 16.0, 24.0, 32.0, 2048.0])
+        optimize, strict = self.random.choice(["cost", "accuracy", "latency"]), self.random.random() < 0.8
+        objective = Objective("application", "app", latency_ms=latency, optimize=optimize, strict=strict)
+        budget = latency - self.random.choice([0.0, 0.5, 1.5, 4.0])
+        return Query(objective, budget, frozenset(), 4 * latency, self.now)
+
+    def send(self, name, seen, query):
+        """What was decided is done."""
+        live = next(live for live in self.lives[name] if live.seen is seen)
+        live.drain.add(self.now, seen.query_ms, self.now + query.budget_ms)
+        live.moved()
 
 
 class Rules:
@@ -224,3 +262,20 @@ def test_select_says_what_the_rules_say_if_everything_is_looked_at(seed):
             assert told(decision) == expected, f"step {step}: {query}"
             seen.add(expected.split()[0] if isinstance(expected, str) else (expected[1] is None, expected[3]))
     assert {"latency", "cost", "accuracy", (False, ""), (True, ""), (False, "latency")} <= seen, "all kinds came up"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_remembered_of_who_is_in_time_is_what_is_found_if_all_are_looked_at(seed):
+    chosen, kinds = random.Random(seed), Counter()
+    for _ in range(CROWDED_SCENES):
+        world = Crowded(chosen)
+        for step in range(CROWDED_STEPS):
+            world.step()
+            query, salt = world.query(), f"q-0-{chosen.randrange(1000)}"
+            expected = Rules(world, query, salt).decide()
+            decision = select(world.catalogue.plan(query.objective), world.scene, query, salt)
+            assert told(decision) == expected, f"step {step}: {query}"
+            if isinstance(decision, Dispatch) and decision.instance is not None and chosen.random() < 0.7:
+                world.send(decision.variant, decision.instance, query)
+            kinds[type(decision)] += 1
+    assert min(kinds.values()) > 0.05 * kinds.total(), "both are said often"
