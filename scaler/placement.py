@@ -174,7 +174,7 @@ def _push_out(
     for worker, room in sorted(now.rooms.items()):
         if not fits(now, wanted, room):
             continue
-        trial, off = _Free(free[worker].cores, free[worker].memory_bytes), []
+        trial, off = _Free(free[worker].cores, free[worker].memory_bytes), list[str]()
         for name in spare_on(now, worker, needed, placed):
             if trial.holds(wanted):
                 break
