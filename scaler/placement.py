@@ -64,6 +64,33 @@ def place(now: Snapshot, fleet: Mapping[str, int], needed: Mapping[str, int]) ->
     return max(plans, key=lambda one: round(_served(now, _count(one.placed)), 3))  # of equals the first
 
 
+def make_do(now: Snapshot, plan: Plan) -> Plan:
+    """Where what is wanted found no room and not all is served: what else finds room, that first which serves most a core.
+
+    The cheapest fleet knows no rooms: of two cores none may be free for long, or no worker may have them. What is placed here goes
+    again once it is not needed, as everything does.
+    """
+    if not plan.unplaced or _serves_all(now, plan):
+        return plan
+    placed = dict(plan.placed)
+    free, there = _free(now, placed), _count(placed)
+    while True:
+        before = _served(now, there)
+        gains = {
+            name: round((_served(now, {**there, name: there[name] + 1}) - before) / variant.cores, 3)
+            for name, variant in now.variants.items()
+            if best_fit(now, variant, free) is not None
+        }
+        best = min(gains, key=lambda name: (-gains[name], now.variants[name].cost_per_hour, name), default=None)
+        if best is None or gains[best] <= SAME * max(1.0, before):
+            return Plan(dict(sorted(placed.items())), plan.unplaced)
+        worker = best_fit(now, now.variants[best], free)
+        assert worker is not None
+        placed[worker, best] = placed.get((worker, best), 0) + 1
+        there[best] += 1
+        free[worker].take(now.variants[best])
+
+
 @dataclass(slots=True)
 class _Placing:
     """One way to place a fleet."""

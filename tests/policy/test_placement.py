@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from infaas.scaler.greedy import Memory, decide
 from infaas.scaler.headroom import SLACK, served
-from infaas.scaler.placement import place
+from infaas.scaler.placement import make_do, place
 from infaas.scaler.snapshot import DemandClass, Room, Snapshot
 from infaas.schemas.profile import BatchPoint, Profile
 from infaas.schemas.servable import Servable
@@ -145,14 +145,44 @@ def test_a_plan_never_serves_less_than_what_runs(now, data):
         assert after == pytest.approx(everything), "what served was interrupted, and not all is served now"
 
 
-@given(cells())
-def test_while_the_load_is_the_same_no_less_of_it_is_served_in_the_end_and_it_comes_to_rest(now):
-    memory, best, placed = Memory(), takes(now, now.active), [dict(now.placed)]
+def test_what_no_worker_can_hold_keeps_nobody_from_being_served():
+    """The cheapest fleet was of two cores, no worker had them, and nothing ran at all."""
+    cheap, small = servable("cheap", 5, 1.0, cores=2), servable("small", 10, 1.0)
+    now = scene([cheap, small], [(["cheap", "small"], 50.0)], [1], {})
+    target, _ = decide(now, Memory())
+    wanted = place(now, target.fleet, target.needed)
+    assert (wanted.placed, wanted.unplaced) == ({}, {"cheap": 1})
+    plan = make_do(now, wanted)
+    assert plan.placed == {("w0", "small"): 1}
+    assert plan.unplaced == {"cheap": 1}, "a machine that could hold it is still asked for"
+
+
+def at_rest(now):
+    """What is placed, second by second, while the load is the same."""
+    memory, placed = Memory(), [dict(now.placed)]
     for second in range(30):
         seen = replace(now, now_s=float(second), placed=placed[-1], active=count(placed[-1]))
         target, memory = decide(seen, memory)
-        placed.append(dict(place(seen, target.fleet, target.needed).placed))
-        best_now = takes(now, count(placed[-1]))
-        assert best_now >= best - 0.01 * max(1.0, best)
-        best = max(best, best_now)
+        placed.append(dict(make_do(seen, place(seen, target.fleet, target.needed)).placed))
+    return placed
+
+
+@given(cells())
+def test_while_the_load_is_the_same_no_less_of_it_is_served_in_the_end_and_it_comes_to_rest(now):
+    placed = at_rest(now)
+    best = 0.0
+    for one in placed:
+        assert takes(now, count(one)) >= best - 0.01 * max(1.0, best)
+        best = max(best, takes(now, count(one)))
     assert placed[-1] == placed[-2]
+
+
+@given(cells())
+def test_nobody_is_refused_beside_room_for_what_could_answer(now):
+    placed = at_rest(now)[-1]
+    fleet, everything = count(placed), SLACK * sum(c.rate for c in now.classes)
+    for variant in now.variants.values():
+        taken = {w: sum(now.variants[v].cores * n for (where, v), n in placed.items() if where == w) for w in now.rooms}
+        if any(room.cores - taken[w] >= variant.cores for w, room in now.rooms.items()):
+            more = {**fleet, variant.variant: fleet.get(variant.variant, 0) + 1}
+            assert takes(now, more) <= takes(now, fleet) + 0.01 * everything
