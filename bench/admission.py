@@ -24,8 +24,8 @@ from infaas.router.lineup import Lineup
 from infaas.router.live import Live
 from infaas.router.policy import Dispatch, Plan, Query, Scene, select
 from infaas.router.running import RunningAt
-from infaas.scaler.greedy import SLACK, best_fleet
-from infaas.scaler.headroom import Class, headroom
+from infaas.scaler.greedy import best_fleet
+from infaas.scaler.headroom import SLACK, Class, headroom
 from infaas.scaler.snapshot import DemandClass, Snapshot
 from infaas.schemas.headers import Objective, Travel
 from infaas.schemas.profile import BatchPoint, Profile

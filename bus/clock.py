@@ -66,3 +66,9 @@ class BrokerClock:
     def now_ms(self) -> float:
         """Epoch ms on the broker's clock."""
         return self._wall() if self._epoch_ms is None else self.monotonic() * 1000.0 + self._epoch_ms
+
+    def at_ms(self, moment_s: float) -> float:
+        """The same at a moment of `monotonic` that is not long ago."""
+        if self._epoch_ms is None:
+            return self._wall() - (self.monotonic() - moment_s) * 1000.0
+        return moment_s * 1000.0 + self._epoch_ms

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, KafkaException, Message, Producer
 
-from infaas.bus.clock import BrokerClock
+from infaas.bus.clock import STAMP_MS, BrokerClock
 from infaas.bus.errors import translate, translated
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
@@ -197,11 +197,14 @@ class Outbox:
         now_s = self.clock.monotonic()
         ours = None
         if error is None:
-            self._unconfirmed.confirm(sent.number, sent.sent_s, now_s)
-            wide = self.clock.error_ms > WIDE_MS
+            wide, took_s = self.clock.error_ms > WIDE_MS, now_s - sent.sent_s
             if (wide or now_s >= self._observe_at_s) and kind == TIMESTAMP_LOG_APPEND_TIME:
                 self._observe_at_s = now_s + OBSERVE_EVERY_S
                 self.clock.observe(sent.sent_s, now_s, float(stamp))
+            if not wide and kind == TIMESTAMP_LOG_APPEND_TIME:  # we may look long after it stands there
+                stood_ms = float(stamp) - self.clock.at_ms(sent.sent_s) + STAMP_MS
+                took_s = min(took_s, max(0.0, stood_ms) / 1000.0)
+            self._unconfirmed.confirm(sent.number, sent.sent_s, now_s, took_s)
         else:
             self._unconfirmed.fail(sent.number)
             ours = translate(error)

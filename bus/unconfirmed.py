@@ -10,7 +10,8 @@ import math
 import threading
 from itertools import count
 
-DECAY = 0.98
+DECAY, HALF_S = 0.98, 1.0
+"""What was slow is forgotten with each record that was not, and with time: who sends little would believe in it for minutes."""
 
 
 class Unconfirmed:
@@ -21,7 +22,7 @@ class Unconfirmed:
         self._numbers = count()
         self._stale_ms: dict[int, float] = {}
         self._silent_since_s: float | None = None  # something is to be confirmed, and since then nothing was
-        self._slowest_s = 0.0
+        self._slowest_s = self._confirmed_s = 0.0
 
     def begin(self, now_s: float, stale_ms: float = math.inf) -> int:
         """Counts a record that is about to be sent; returns its number.
@@ -44,11 +45,12 @@ class Unconfirmed:
             if not self._stale_ms and self._silent_since_s == begun_s:
                 self._silent_since_s = None
 
-    def confirm(self, number: int, sent_s: float, now_s: float) -> None:
-        """It stands in its topic."""
+    def confirm(self, number: int, sent_s: float, now_s: float, took_s: float | None = None) -> None:
+        """It stands in its topic, and has for a while if it took less than until now."""
         with self._lock:
             self._stale_ms.pop(number, None)
-            self._slowest_s = max(now_s - sent_s, DECAY * self._slowest_s)
+            slow_s = DECAY * self._slowest_s * 0.5 ** (max(0.0, now_s - self._confirmed_s) / HALF_S)
+            self._slowest_s, self._confirmed_s = max(now_s - sent_s if took_s is None else took_s, slow_s), now_s
             self._silent_since_s = now_s if self._stale_ms else None
 
     def fail(self, number: int) -> None:

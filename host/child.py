@@ -100,6 +100,14 @@ class Child:
         except psutil.Error:
             return 0
 
+    @property
+    def cpu_s(self) -> float:
+        """Processor time it has used; 0 = it is gone."""
+        try:
+            return float(sum(psutil.Process(self.pid).cpu_times()[:2]))
+        except psutil.Error:
+            return 0.0
+
     def tell(self, message: Message) -> None:
         """Sends a message, at once or as soon as the child reads; one that is gone is noticed by `status`."""
         self._unsent += line_of(message)

@@ -41,7 +41,8 @@ def usable_rate(profile: Profile, latency_ms: float | None, instances: int = 1) 
     """Queries/s that each of so many instances can take within an objective; 0.0 if they can't meet it at all."""
     if latency_ms is None:
         return capacity(profile)
-    return max(_usable(point, left_of(latency_ms), max(1, instances)) for point in profile.points)
+    most = max(_usable(point, left_of(latency_ms), max(1, instances)) for point in profile.whole)
+    return most / profile.cost_ratio
 
 
 def tolerable_rate(profile: Profile, latency_ms: float, instances: int = 1) -> float:
@@ -50,10 +51,11 @@ def tolerable_rate(profile: Profile, latency_ms: float, instances: int = 1) -> f
     A variant whose own time and the hops exceed the objective in more than one case of a hundred has no usable rate. As long as the
     objective is not below its 99th percentile, it is still better than nothing.
     """
-    point, room_ms = profile.points[0], left_of(latency_ms)
+    point, room_ms = profile.whole[0], left_of(latency_ms)
     if point.p99_ms > latency_ms or room_ms <= point.p50_ms:
         return 0.0
-    return _rate(point) * usable_share(1.0, room_ms / point.p50_ms, _at_once(point) * max(1, instances))
+    share = usable_share(1.0, room_ms / point.p50_ms, _at_once(point) * max(1, instances))
+    return _rate(point) * share / profile.cost_ratio
 
 
 def rates(profile: Profile, latency_ms: float | None, *, tolerable: bool = False) -> Rates:
@@ -66,7 +68,12 @@ def rates(profile: Profile, latency_ms: float | None, *, tolerable: bool = False
     """
     if latency_ms is None:
         return Rates(((1, capacity(profile)),), ())
-    return _rates(profile.points, latency_ms, tolerable)
+    found = _rates(profile.whole, latency_ms, tolerable)
+    return Rates(_slower(found.own, profile.cost_ratio), _slower(found.later, profile.cost_ratio))
+
+
+def _slower(steps: Steps, cost_ratio: float) -> Steps:
+    return steps if cost_ratio == 1.0 else tuple((count, each / cost_ratio) for count, each in steps)
 
 
 @lru_cache(maxsize=1 << 15)

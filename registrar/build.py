@@ -5,7 +5,8 @@
 3. Load it as an instance would; measure load time.
 4. Measure the latency curve, each point told as soon as it is there: what was told before is not measured again.
 5. Read the peak memory of this process, which by now has done all that an instance does but talk to Kafka, and little else.
-6. Store the artifact; tell what was found.
+6. Measure what an instance takes beside its model (path.py), if that is not known of this machine.
+7. Store the artifact; tell what was found.
 A disk without room is a reason that may pass: the build says so and is tried again. A need of more memory than the limit is
 the model's, and fails with the limit's name. A build has nothing to bring in order: it ends at once when it is told to or when its supervisor is gone, and its generator
 with it.
@@ -40,6 +41,7 @@ from infaas.host.messages import Build as Order
 from infaas.host.process import Stop, run_service
 from infaas.host.spawn import spawn
 from infaas.registrar.memory import peak_bytes
+from infaas.registrar.path import Paths
 from infaas.registrar.profiler import measure
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import Built
@@ -101,7 +103,7 @@ class Build:
                 return
             names = [spec.name for spec in self._variant.contract.inputs]
             with np.load(sample, allow_pickle=False) as rows:
-                self._measure(artifact, {name: rows[f"arr_{i}"] for i, name in enumerate(names)}, result)
+                self._measure(artifact, {name: rows[f"arr_{i}"] for i, name in enumerate(names)}, result, sample)
 
     def _generate(self, source: Path, validation: Path, artifact: Path, sample: Path) -> dict[str, Any]:
         recipe = self._variant.recipe
@@ -136,7 +138,7 @@ class Build:
         result: dict[str, Any] = orjson.loads(out.strip().splitlines()[-1])
         return result
 
-    def _measure(self, artifact: Path, rows: Mapping[str, Array], result: Mapping[str, Any]) -> None:
+    def _measure(self, artifact: Path, rows: Mapping[str, Array], result: Mapping[str, Any], sample: Path) -> None:
         variant, recipe = self._variant, self._variant.recipe
         loaded = engine(recipe.engine)
         loaded.load(artifact, platform=recipe.platform, cores=recipe.cores)  # imports the engine's library, too
@@ -152,6 +154,7 @@ class Build:
             if self._inbox.closed:
                 return  # nobody listens any more
         peak = peak_bytes() + CLIENT_BYTES  # before the artifact is read, which serving never does
+        path = Paths(self._cache.parent / "paths").cost(variant.contract, sample, max_batch)
         content = artifact.read_bytes()
         built = Built(
             variant=variant.variant,
@@ -163,6 +166,7 @@ class Build:
             peak_memory_bytes=peak,
             accuracy=result["accuracy"],
             agreement=result["agreement"],
+            path=path,
             batch_invariant=not result["changed_by"],
             reason=f"one query at a time: {result['changed_by']} beside it change its answer"
             if result["changed_by"]

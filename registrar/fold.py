@@ -171,6 +171,7 @@ def _ready(view: View, variant: Variant, built: Built) -> Variant:
         slope=slope,
         intercept=intercept,
         agreement=built.agreement,
+        path=built.path,
     )
     recipe = variant.recipe
     cost = variant_cost_per_hour(recipe.platform, recipe.cores, built.peak_memory_bytes)

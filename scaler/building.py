@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infaas.policy.build import build_bytes
-from infaas.scaler.placement import Place, headroom_without, spare_on
+from infaas.scaler.placement import Place, headroom_without, missed, spare_on
 from infaas.scaler.snapshot import Room, Snapshot
 from infaas.schemas.metadata import SERVABLE, Built, Placement, Recipe, Variant
 
@@ -110,7 +110,7 @@ def _evict(
     if patience_s < SPARE_AFTER_S:
         return None
     last = patience_s >= ANY_AFTER_S and _nothing_to_serve(variants, variants[variant])
-    made = _make_room(now, variants[variant].recipe, placed, {} if last else needed, free)
+    made = _make_room(now, variants[variant].recipe, placed, None if last else needed, free)
     if made is not None:
         worker, evicted = made
         for (_, name), count in evicted.items():
@@ -148,21 +148,27 @@ def _nothing_to_serve(variants: Mapping[str, Variant], waiting: Variant) -> bool
 
 
 def _make_room(
-    now: Snapshot, recipe: Recipe, placed: Mapping[Place, int], needed: Mapping[str, int], free: Mapping[str, _Free]
+    now: Snapshot,
+    recipe: Recipe,
+    placed: Mapping[Place, int],
+    needed: Mapping[str, int] | None,
+    free: Mapping[str, _Free],
 ) -> tuple[str, dict[Place, int]] | None:
-    """The worker where those that stay can best do without what gives way, and what that is."""
+    """The worker where those that stay can best do without what gives way, and what that is; None of needed: anything may."""
     ways: list[tuple[float, str, list[str]]] = []
     for worker, room in sorted(now.rooms.items()):
         if not can_hold(recipe, room):
             continue
         trial, off = _Free(free[worker].cores, free[worker].memory_bytes), list[str]()
-        for name in spare_on(now, worker, needed, placed):
+        for name in spare_on(now, worker, needed or {}, placed):
             if trial.holds(recipe, room):
                 break
+            if needed is not None and missed(now, placed, [*off, name]):
+                continue  # it is not needed by name, and yet serves until what is needed has started
             trial.take(now.variants[name].cores, now.variants[name].memory_bytes, -1)
             off.append(name)
         if trial.holds(recipe, room):
-            ways.append((-headroom_without(now, off), worker, off))
+            ways.append((-headroom_without(now, placed, off), worker, off))
     if not ways:
         return None
     _, worker, off = min(ways, key=lambda f: f[:2])

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from infaas.scaler import greedy
 from infaas.scaler.building import Builds, place_builds
-from infaas.scaler.placement import Place, Plan, place
+from infaas.scaler.placement import Place, Plan, make_do, place
 from infaas.scaler.snapshot import Snapshot
 from infaas.schemas.metadata import Built, Placement, Variant
 
@@ -47,7 +47,13 @@ def decide(question: Question, *, idle_s: float, builds_at_once: int, best: gree
     """
     snapshot = question.snapshot
     target, memory = greedy.decide(snapshot, question.memory, idle_s=idle_s, best=best)
-    plan = place(snapshot, target.fleet, target.needed)
+    wanted = place(snapshot, target.fleet, target.needed)
+    plan = make_do(snapshot, wanted)
+    lacking = ", ".join(f"{n} x {v}" for v, n in sorted(wanted.unplaced.items()))
+    instead = {
+        v: f"there is no room for {lacking}" for (w, v), n in plan.placed.items() if n != wanted.placed.get((w, v))
+    }
+    target = replace(target, reasons={**target.reasons, **instead})
     builds = place_builds(
         snapshot,
         question.variants,

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from infaas.bus.backlog import Backlogs
 from infaas.policy.build import build_bytes
 from infaas.scaler.building import can_hold
+from infaas.scaler.costs import Costs, corrected
 from infaas.scaler.demand import Demand
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import Park
@@ -38,6 +39,7 @@ class Fold:
         self._avoid: dict[tuple[str, str], float] = {}
         self._interfered: dict[str, tuple[str, float]] = {}
         self._used: dict[str, deque[tuple[float, float]]] = {}
+        self._costs = Costs()
 
     def take(self, report: AnyReport, at_s: float, now_s: float, *, epoch: int) -> bool:
         """Takes in one report; True if something has to be done at once."""
@@ -51,6 +53,7 @@ class Fold:
                 used.append((at_s, report.cores_used))
                 while used[0][0] < at_s - USED_S:
                     used.popleft()
+                self._costs.take(report, at_s)
             case Backlog():
                 self.liveness.hear(report.boot_id, at_s)
             case RouterReport():
@@ -83,7 +86,12 @@ class Fold:
 
     def snapshot(self, view: View, backlogs: Backlogs, now_s: float) -> Snapshot:
         """The picture now."""
-        variants = {n: s for n, v in view.variants.items() if (s := Servable.of(v)) and n in backlogs.partitions}
+        costs = self._costs.ratios(self.telemetry_s)
+        variants = {
+            n: corrected(s, costs.get(n, 1.0))
+            for n, v in view.variants.items()
+            if (s := Servable.of(v)) and n in backlogs.partitions
+        }
         rooms = {
             name: Room(name, w.hardware.platforms, w.hardware.cores, w.hardware.memory_bytes, w.price_per_hour)
             for name, w in view.live_workers.items()

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from infaas.scaler.fill import Option, fill
-from infaas.scaler.headroom import Class, headroom, leftover, ordered
+from infaas.scaler.headroom import SLACK, Class, headroom, leftover, ordered
 from infaas.scaler.snapshot import Snapshot
 
-SLACK = 1.05  # INFaaS's threshold: below it the next fluctuation overloads
 BAND = 1.15  # without the instance there must be this much more than the slack, so that noise does not swing
 HOLD_S = 10.0
 PATIENCE = 2.0

@@ -16,6 +16,7 @@ from infaas.scaler.shared import Shared
 
 Class = tuple[float, Sequence[Option]]
 """Queries/s and what can serve them."""
+SLACK = 1.05  # INFaaS's threshold: below it the next fluctuation overloads
 STEPS = 40
 LARGEST = 1e6
 EPSILON = 1e-7
@@ -41,6 +42,11 @@ def leftover(classes: Sequence[Class], fleet: Mapping[str, int], factor: float =
         if left > EPSILON * max(1.0, demand[0]):
             out.append((left, demand))
     return out
+
+
+def served(classes: Sequence[Class], fleet: Mapping[str, int], factor: float = 1.0) -> float:
+    """Queries/s, of so many times the demand, that fit on the fleet."""
+    return factor * sum(rate for rate, _ in classes) - sum(left for left, _ in leftover(classes, fleet, factor))
 
 
 def _per_query(option: Option, fleet: Mapping[str, int]) -> float:

@@ -26,6 +26,19 @@ class BatchPoint(BaseModel):
         return self.given_rate or self.batch / self.p50_ms * 1000.0
 
 
+class PathCost(BaseModel):
+    """What an instance takes of a core beside its model, from a record's fetch to its commit."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    batch_ms: float = Field(default=0.0, ge=0)
+    query_ms: float = Field(default=0.0, ge=0)
+
+    def of(self, batch: int) -> float:
+        """ms, of a batch of so many queries."""
+        return self.batch_ms + self.query_ms * batch
+
+
 class Profile(BaseModel):
     """A variant's profile on the hardware it is for (`lat(b)` of INFaaS, measured)."""
 
@@ -42,10 +55,23 @@ class Profile(BaseModel):
     """ms."""
     agreement: float | None = None
     """Share of the validation rows on which it answers as its source does."""
+    path: PathCost = PathCost()
+    """Beside the model, as measured where it was built; nothing for what was built before that was measured."""
+    cost_ratio: float = Field(default=1.0, gt=0)
+    """Observed over expected cost of what is answered, model and path together; of live figures, never in a record."""
 
     @cached_property
     def _batches(self) -> list[int]:
         return [point.batch for point in self.points]
+
+    @cached_property
+    def whole(self) -> tuple[BatchPoint, ...]:
+        """The points with the instance's own path in them: how long an instance is busy with a batch."""
+        more = [(point, self.path.of(point.batch)) for point in self.points]
+        return tuple(
+            point.model_copy(update={"p50_ms": point.p50_ms + ms, "p99_ms": point.p99_ms + ms}) if ms else point
+            for point, ms in more
+        )
 
     @property
     def max_batch(self) -> int:

@@ -56,9 +56,11 @@ class InstanceReport(Counters):
     pid: int
     state: InstanceState
     query_ms: float = 0.0
-    """Observed time a query, ms: inference time over queries, smoothed; 0 = nothing observed yet."""
+    """Observed time a query, ms: of the batch and of the instance's own path, over its queries, smoothed; 0 = nothing observed yet."""
     slowdown: float = 1.0
     """Observed batch latency over the profile's, smoothed."""
+    cost_ratio: float = 1.0
+    """Observed processor time of what was answered over what profile and path say, smoothed; 1 = nothing to go by."""
     memory_bytes: int = 0
     positions: tuple[Position, ...] = ()
     age_ms: float = 0.0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from infaas.host.messages import LastBatch
 from infaas.schemas.metadata import ServingState
 
 SMOOTH = 0.2
@@ -24,18 +25,18 @@ class Observed:
     """Smoothed observations; `observe` and `slot` give the next."""
 
     query_ms: float = 0.0
-    """Time a query; 0 = nothing observed."""
+    """Time a query, the instance's own path included; 0 = nothing observed."""
     slowdown: float = 1.0
     """Batch latency over the profile's."""
     state: ServingState = "active"
     streak: int = 0
     """Slots in a row that ask for another state."""
 
-    def observe(self, *, batch_ms: float, queries: int, expected_ms: float) -> Observed:
-        """Takes in one batch."""
-        each = batch_ms / max(1, queries)
+    def observe(self, last: LastBatch, *, path_ms: float = 0.0) -> Observed:
+        """Takes in one batch, and what the instance takes beside it."""
+        each = (last.took_ms + path_ms) / max(1, last.queries)
         query_ms = each if self.query_ms == 0 else self.query_ms + SMOOTH * (each - self.query_ms)
-        slow = batch_ms / max(expected_ms, FLOOR_MS) if expected_ms > 0 else 1.0
+        slow = last.took_ms / max(last.expected_ms, FLOOR_MS) if last.expected_ms > 0 else 1.0
         return Observed(query_ms, self.slowdown + SMOOTH * (slow - self.slowdown), self.state, self.streak)
 
     def slot(self, *, arrivals_per_s: float, capacity_per_s: float) -> Observed:

@@ -37,7 +37,6 @@ from infaas.host.messages import (
     Take,
     Taken,
 )
-from infaas.policy.capacity import capacity
 from infaas.schemas.metadata import SERVING, Instance, InstanceState, Owner, Variant
 from infaas.schemas.reports import BacklogEntry, InstanceReport
 from infaas.store.view import View
@@ -45,6 +44,7 @@ from infaas.workers.crashes import Crashes, Fault
 from infaas.workers.heard import Heard
 from infaas.workers.monitor import Observed
 from infaas.workers.ownership import Ownership
+from infaas.workers.spending import Spending
 
 log = logging.getLogger(__name__)
 LOAD_FACTOR, LOAD_FLOOR_S = 20.0, 60.0
@@ -93,7 +93,7 @@ class Running:
         """The view on which its partitions are as they should be; None = they have to be looked at."""
         self._crashes, self._backoff = Crashes(), Backoff()
         self.child: Child | None = None
-        self._observed, self._batches = Observed(), 0
+        self._observed, self._batches, self._spending = Observed(), 0, Spending.of(variant, self.profile, now())
         self._slot_s, self._slot_arrived = now(), 0
         self._begin()
         self._fact()
@@ -154,7 +154,9 @@ class Running:
         arrived = stats.counters.arrived
         rate = (arrived - self._slot_arrived) / max(1e-3, now_s - self._slot_s)
         self._slot_s, self._slot_arrived = now_s, arrived
-        self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=capacity(self.profile, None))
+        if self.child is not None:
+            self._spending = self._spending.slot(now_s, self.child.cpu_s, stats.counters)
+        self._observed = self._observed.slot(arrivals_per_s=rate, capacity_per_s=self._spending.capacity_per_s)
         if self._observed.state != self.state:
             self.state = self._observed.state
             self._fact()
@@ -169,6 +171,7 @@ class Running:
             state=self.state,
             query_ms=self.query_ms,
             slowdown=self._observed.slowdown,
+            cost_ratio=self._spending.ratio,
             memory_bytes=self.child.resident_bytes if self.child else 0,
             positions=self.backlog().positions,
             age_ms=self._heard.age_ms(self._now()),
@@ -178,7 +181,7 @@ class Running:
     @property
     def query_ms(self) -> float:
         """Observed time a query, or the profile's while nothing is observed."""
-        return self._observed.query_ms or self.profile.latency_ms(1)
+        return self._observed.query_ms or self.profile.whole[0].p50_ms
 
     def backlog(self) -> BacklogEntry:
         """How far it is."""
@@ -215,8 +218,7 @@ class Running:
         """A new process; nothing of the one before counts for it."""
         now_s = self._now()
         self._heard = Heard(heard_s=now_s, looked_s=now_s)
-        self._observed = Observed()
-        self._batches = 0
+        self._observed, self._batches, self._spending = Observed(), 0, Spending.of(self.variant, self.profile, now_s)
         self._slot_s, self._slot_arrived = now_s, 0
         self._release_by_s: dict[int, float] = {}
         self._last_words: Failed | None = None
@@ -284,14 +286,11 @@ class Running:
 
     def _take_stats(self, stats: Stats, now_s: float) -> None:
         before, self._heard.stats, self._heard.stats_s = self._heard.stats, stats, now_s
-        last, batches = stats.last, stats.counters.batches
         if stats.counters.answered > (before.counters.answered if before else 0):
             self._crashes = self._crashes.answered()
-        if last is not None and batches != self._batches:
-            self._batches = batches
-            self._observed = self._observed.observe(
-                batch_ms=last.took_ms, queries=last.queries, expected_ms=last.expected_ms
-            )
+        if (last := stats.last) is not None and stats.counters.batches != self._batches:
+            self._batches = stats.counters.batches
+            self._observed = self._observed.observe(last, path_ms=self._spending.path_ms(last.queries))
 
     def _crash(self, fault: Fault, why: str, *, released: bool) -> None:
         """The process is gone, and not as it was told to."""

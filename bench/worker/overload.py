@@ -9,7 +9,7 @@ from infaas.cli.console import progress
 
 OBJECTIVE_MS = 300.0
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
-"""Of what its profile says it can do, which is without Kafka before and after it."""
+"""Of what its profile says it can do."""
 WARM_SHARE, WARM_S = 0.4, 8.0
 STEP_S, OVERLOAD_S = 4.0, 10.0
 SUSTAINED = 0.99

@@ -27,7 +27,8 @@ from infaas.examples.digits import INPUT, LABELS, Digits, prepare
 from infaas.policy.capacity import capacity
 from infaas.policy.usable import rates, tolerable_rate, usable_rate
 from infaas.scaler.fill import Option
-from infaas.scaler.greedy import SLACK, best_fleet
+from infaas.scaler.greedy import best_fleet
+from infaas.scaler.headroom import SLACK
 from infaas.schemas.errors import InfaasError
 from infaas.schemas.metadata import SERVABLE, Variant
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from infaas.schemas.contract import Contract
 from infaas.schemas.metadata.record import Record
-from infaas.schemas.profile import BatchPoint, Profile
+from infaas.schemas.profile import BatchPoint, PathCost, Profile
 
 ArchitectureState = Literal["accepted", "building", "ready", "failed", "retired"]
 
@@ -95,6 +95,8 @@ class Built(Record):
     peak_memory_bytes: int = 0
     accuracy: float = 0.0
     agreement: float | None = None
+    path: PathCost = PathCost()
+    """Of an instance beside the model; nothing if it was not measured."""
     batch_invariant: bool = True
     """Whether no row's input changes another row's answer; else only batches of 1 are measured, and formed."""
 

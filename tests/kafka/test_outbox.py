@@ -224,6 +224,18 @@ def test_what_is_unconfirmed_is_exact_while_many_threads_send(settings, topic):
     outbox.close()
 
 
+def test_how_long_a_delivery_takes_is_until_it_stands_there_and_not_until_somebody_looks(settings, topic):
+    """An instance looks after its next batch: what that takes was added to what its answers were expected to take."""
+    outbox = Outbox(settings, client_id="t")
+    for _ in range(20):
+        outbox.send_and_wait(topic, value=b"v", partition=0)
+    outbox.send(topic, value=b"v", partition=0)
+    time.sleep(1.0)
+    poll_until(outbox, lambda: not outbox.unconfirmed)
+    assert outbox.delivery_ms < 500
+    outbox.close()
+
+
 def test_what_is_sent_together_goes_out_at_the_end_and_in_its_order(settings, outbox, topic):
     told = []
     with outbox.together():

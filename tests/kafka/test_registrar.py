@@ -68,6 +68,7 @@ def test_a_model_becomes_measured_variants_with_topics(office):
     assert dynamic.profile.max_batch == 1, "a neighbour's row changes its answer"
     assert exact.profile.load_ms > 0
     assert exact.profile.peak_memory_bytes > 10_000_000
+    assert exact.profile.path.query_ms > 0.005, "beside the model an instance takes, parses and answers"
     assert exact.cost_per_hour > 0
     assert all(v.state in ("ready", "dominated") for v in variants.values())
     admin = Admin(office.settings, client_id="look")

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infaas.host.messages import LastBatch
 from infaas.workers.monitor import ENTER_LOAD, ENTER_SLOW, LEAVE_SLOW, SLOTS, Observed
 
 settings.register_profile("policy", deadline=None, max_examples=100)
@@ -43,7 +44,7 @@ def test_noise_at_saturation_moves_it_at_most_once_and_only_up(percent):
 def test_noise_of_latency_at_the_limit_moves_it_at_most_once(percent):
     observed, states = Observed(slowdown=ENTER_SLOW), ["active"]
     for n in percent:
-        observed = observed.observe(batch_ms=10 * ENTER_SLOW * n / 100, queries=1, expected_ms=10.0)
+        observed = observed.observe(LastBatch(took_ms=10 * ENTER_SLOW * n / 100, queries=1, expected_ms=10.0))
         assert observed.slowdown > LEAVE_SLOW - 1e-9
         observed = observed.slot(arrivals_per_s=10.0, capacity_per_s=CAPACITY)
         states.append(observed.state)
@@ -115,7 +116,7 @@ def test_a_state_is_left_at_a_lower_limit_than_it_is_entered(state, slowdown, ra
 def test_observations_stay_within_what_was_observed(batches):
     observed = Observed()
     for took, queries in batches:
-        observed = observed.observe(batch_ms=took, queries=queries, expected_ms=10.0)
+        observed = observed.observe(LastBatch(took_ms=took, queries=queries, expected_ms=10.0))
     each = [took / queries for took, queries in batches]
     assert min(each) * 0.999 <= observed.query_ms <= max(each) * 1.001
     factors = [1.0, *(took / 10.0 for took, _ in batches)]
@@ -126,7 +127,7 @@ def test_observations_stay_within_what_was_observed(batches):
 def test_microseconds_that_take_some_hundred_are_no_interference():
     observed = Observed()
     for _ in range(50):
-        observed = observed.observe(batch_ms=0.3, queries=1, expected_ms=0.01)
+        observed = observed.observe(LastBatch(took_ms=0.3, queries=1, expected_ms=0.01))
         observed = observed.slot(arrivals_per_s=10.0, capacity_per_s=CAPACITY)
     assert observed.state == "active"
     assert observed.slowdown <= 1.0
@@ -140,6 +141,6 @@ def test_who_is_avoided_for_being_slow_recovers_without_work():
 
 
 def test_nothing_is_divided_by_nothing():
-    observed = Observed().observe(batch_ms=5.0, queries=0, expected_ms=0.0)
+    observed = Observed().observe(LastBatch(took_ms=5.0, queries=0, expected_ms=0.0))
     assert (observed.query_ms, observed.slowdown) == (5.0, 1.0)
     assert observed.slot(arrivals_per_s=10.0, capacity_per_s=0.0).state == "active"

@@ -14,8 +14,8 @@ from infaas.policy.capacity import capacity
 from infaas.policy.usable import usable_rate
 from infaas.scaler.demand import Demand
 from infaas.scaler.fill import Option, fill, useful
-from infaas.scaler.greedy import BAND, HOLD_S, SLACK, Memory, best_fleet, decide
-from infaas.scaler.headroom import headroom, leftover
+from infaas.scaler.greedy import BAND, HOLD_S, Memory, best_fleet, decide
+from infaas.scaler.headroom import SLACK, headroom, leftover
 from infaas.scaler.liveness import Liveness
 from infaas.scaler.machines import COMING_S, AddMachine, DrainMachine, Park, StopMachine
 from infaas.scaler.machines import decide as decide_machines

@@ -3,7 +3,9 @@
 import math
 import threading
 
-from infaas.bus.unconfirmed import DECAY, Unconfirmed
+import pytest
+
+from infaas.bus.unconfirmed import DECAY, HALF_S, Unconfirmed
 
 
 def test_nobody_is_silent_who_has_nothing_to_confirm():
@@ -22,7 +24,22 @@ def test_the_silence_begins_with_the_last_confirmation_and_the_slowest_is_forgot
     assert sent.silent_s(3.5) == 0.5
     quick = sent.begin(3.0)
     sent.confirm(quick, 3.0, 3.1)
-    assert sent.delivery_s(3.1) == DECAY * 2.0
+    assert sent.delivery_s(3.1) == pytest.approx(DECAY * 2.0 * 0.5 ** (0.1 / HALF_S))
+
+
+def test_what_was_slow_once_is_forgotten_with_time_however_little_is_sent():
+    """At one reply a second it took a minute to forget a stall of 0.1 s: all that was answered meanwhile was called late."""
+    sent = Unconfirmed()
+    sent.confirm(sent.begin(0.0), 0.0, 0.1, 0.1)
+    for second in range(1, 6):
+        sent.confirm(sent.begin(second), second, second + 0.001, 0.001)
+    assert sent.delivery_s(6.0) < 0.005
+
+
+def test_who_hears_of_it_late_does_not_say_that_it_was_slow():
+    sent = Unconfirmed()
+    sent.confirm(sent.begin(1.0), 1.0, 1.1, 0.002)
+    assert sent.delivery_s(1.1) == 0.002
 
 
 def test_what_failed_is_no_sign_of_life_until_it_is_given_up():
