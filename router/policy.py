@@ -108,7 +108,7 @@ class Plan:
         return cls(ranked, rest, tuple(one.variant for one in rest), names)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Query:
     """What the policy has to know of a query."""
 
@@ -122,7 +122,7 @@ class Query:
     """Epoch ms by the broker's clock."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Dispatch:
     """Send it there."""
 
