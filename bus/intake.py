@@ -89,8 +89,8 @@ class Intake:
         self.gaps: list[Gap] = []
         """Found since the caller last emptied it."""
         self.revocations = 0
-        self._gave_up = self._joins_again = False
-        """Whether partitions were given up in the rebalance that is under way; whether another one may follow at once."""
+        self._gave_up = self._joins_late = False
+        """Whether partitions were given up in the rebalance that is under way, and whether another would have to wait."""
         self._consumer = Consumer(
             {
                 **settings.group_member(client_id, group),
@@ -111,11 +111,11 @@ class Intake:
         Raises:
             ProducerFatal: the client can't go on.
         """
+        self._join_again_at_once()  # what `consume` served last time
         message = self._consumer.poll(timeout)
+        self._join_again_at_once()
         if self._fatal is not None:
             raise self._fatal
-        if self._joins_again:
-            self._join_again_at_once()
         if message is None:
             return []
         messages = [message]
@@ -270,19 +270,19 @@ class Intake:
             self._fatal = ProducerFatal(f"taking over partitions: {error}")
             return
         self._assign(consumer, begun)
-        self._joins_again, self._gave_up = not self._gave_up, False
+        self._joins_late, self._gave_up = not self._gave_up, False
 
     def _join_again_at_once(self) -> None:
         """If there is another rebalance within a second, as there is when one has given up partitions for another to have.
 
-        Never in a callback: the client forgets in which call it is once another has ended within it, and aborts at the next callback.
-
         The client joins but once a second, unless it has given something up, or heard of the cluster since (librdkafka's
-        `rkcg_join_intvl`). One that waits for that keeps all others waiting, and the partitions that move have nobody.
+        `rkcg_join_intvl`). One that waits for that keeps all others waiting, and the partitions that move have nobody. Never in
+        a callback: there this question takes from `poll` the state with which it calls the next one, and that ends the process.
         """
-        self._joins_again = False
-        with contextlib.suppress(KafkaException):
-            self._consumer.list_topics(self._topics[0], timeout=HEAR_TIMEOUT_S)
+        if self._joins_late:
+            self._joins_late = False
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(self._topics[0], timeout=HEAR_TIMEOUT_S)
 
     def _assign(self, consumer: Consumer, places: list[TopicPartition]) -> None:
         consumer.incremental_assign(places)
