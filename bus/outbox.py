@@ -269,7 +269,10 @@ class Outbox:
         try:
             if self._alone is not None:
                 self._alone.poll(0)
-                timeout = min(timeout, ALONE_S) if len(self._alone) else timeout
+                if self._told:
+                    timeout = 0.0  # else it would be told when the other producer has something to say, or never
+                elif len(self._alone):
+                    timeout = min(timeout, ALONE_S)
             if flush:
                 self._producer.flush(timeout)
             else:

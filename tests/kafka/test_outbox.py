@@ -308,3 +308,18 @@ def test_small_records_that_go_together_are_not_taken_for_a_large_one(settings):
         outbox.close()
         admin.delete_topics([topic])[topic].result(30)
     assert [delivery.error for delivery in told] == [None] * 2_000
+
+
+def test_what_went_alone_is_told_at_once_whatever_else_is_waited_for(settings, topic):
+    """Its report came in while the other producer was waited for, which had nothing to say: a flush took all its time."""
+    outbox, told = Outbox(settings, client_id="t"), []
+    outbox.learn(topic)
+    outbox.send(topic, value=b"v", partition=0, on_done=told.append, alone=True)
+    until_s = time.monotonic() + 20
+    while len(outbox._alone) == 1 and not told and time.monotonic() < until_s:
+        time.sleep(0.5)  # confirmed, and nobody has looked
+        began_s = time.monotonic()
+        outbox.poll(5.0)
+        assert time.monotonic() - began_s < 2.0
+    assert [delivery.error for delivery in told] == [None]
+    outbox.close()
