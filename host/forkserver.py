@@ -188,7 +188,10 @@ def _serve(channel: socket.socket, service: int, modules: Sequence[str]) -> str:
     gc.freeze()  # collections of a copy would write to all of it
     channel.send(READY)
     while True:
-        value, descriptors, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 3)
+        try:
+            value, descriptors, _, _ = socket.recv_fds(channel, REQUEST_BYTES, 3)
+        except ConnectionResetError:  # the service has ended, and had not read that we are ready
+            value, descriptors = b"", []
         if not value:
             os._exit(0)
         started = _fork_twice()

@@ -48,6 +48,10 @@ def test_a_copy_outlives_its_server_and_there_is_no_other():
     }  # fmt: skip
 
 
+def test_a_server_ends_in_good_order_with_a_service_that_started_nothing():
+    assert came("ends_with_a_service_that_started_nothing") == {"status": 0}
+
+
 def test_a_server_that_hangs_is_waited_for_once_and_not_long():
     about = came("does_not_wait_for_a_server_that_hangs")
     assert (about["first"], about["second"]) == (False, False)

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -94,6 +95,13 @@ def does_not_wait_for_a_server_that_hangs(server: ForkServer) -> dict[str, objec
     first = started(server)
     took_s = time.monotonic() - began_s
     return {"first": first is not None, "second": started(server) is not None, "took_s": took_s}
+
+
+def ends_with_a_service_that_started_nothing(server: ForkServer) -> dict[str, object]:
+    while not select.select([server._channel], [], [], 60.0)[0]:
+        pass
+    server._channel.close()  # what it said last is unread, so this is no mere end to it
+    return {"status": os.waitstatus_to_exitcode(os.waitpid(server.pid, 0)[1])}
 
 
 def is_killed(server: ForkServer) -> dict[str, object]:
