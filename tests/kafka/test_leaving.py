@@ -1,13 +1,10 @@
 """Closing ends in time, whatever the broker does: a service that hangs in it holds up a whole stack's stop."""
 
-import os
-import signal
 import threading
 import time
-from contextlib import contextmanager
 
 import pytest
-from processes import freeze
+from processes import stopped
 
 from infaas.bus import intake, workqueue
 from infaas.bus.admin import Admin
@@ -45,16 +42,6 @@ def close_s(made):
     begun_s = time.monotonic()
     made.close()
     return time.monotonic() - begun_s
-
-
-@contextmanager
-def stopped(broker):
-    """A broker that stands still, and then goes on."""
-    freeze(broker.pid)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
 
 
 @pytest.mark.parametrize("paused", [False, True], ids=["nothing under way", "paused, and a commit under way"])

@@ -1,13 +1,10 @@
 """A broker that is away: what is not confirmed is tried again, and is not done until it is."""
 
-import os
-import signal
 import time
-from contextlib import contextmanager
 
 import pytest
 from cell import outcome
-from processes import freeze
+from processes import stopped
 from solo import Solo
 
 from infaas.bus.admin import Admin
@@ -116,16 +113,6 @@ def test_a_reply_that_nobody_wants_any_more_ends_in_the_dead_letters(broker, cel
     assert poll_until(outbox, lambda: done, 60)
     assert [r.key for r in dead_letters(cell)] == [b"q"]
     outbox.close()
-
-
-@contextmanager
-def stopped(broker):
-    """A broker that stands still: connections stay, and nothing answers."""
-    freeze(broker.pid)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
 
 
 def met(now_ms, due_ms, name, address):

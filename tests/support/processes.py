@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,16 @@ def freeze(pid, timeout=10.0):
     while not all(_stopped(task) for task in Path(f"/proc/{pid}/task").iterdir()):
         assert time.monotonic() < deadline, f"{pid} does not stand still"
         time.sleep(0.002)
+
+
+@contextmanager
+def stopped(process):
+    """One that stands still, such as a broker: connections stay, and nothing answers; then it goes on."""
+    freeze(process.pid)
+    try:
+        yield
+    finally:
+        os.kill(process.pid, signal.SIGCONT)
 
 
 def _stopped(task):
