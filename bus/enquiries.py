@@ -1,4 +1,4 @@
-"""Questions about the partitions of the work topics, asked over connections on which nobody fetches.
+"""Questions about partitions, asked over connections on which nobody fetches.
 
 A broker takes one request of a connection after the other, and a fetch that waits for records is one: what a consumer asks while
 its partitions are empty is answered when its fetch has waited to its end. Nobody waits for that who begins a partition: meanwhile
@@ -12,26 +12,24 @@ from collections.abc import Iterable
 from confluent_kafka import Consumer, TopicPartition
 
 from infaas.bus.ask import ask
-from infaas.bus.commits import Commit, ask_commits
+from infaas.bus.commits import Commit, Place, ask_commits
 from infaas.bus.partition_count import ask_partition_count
 from infaas.bus.settings import BusSettings
 from infaas.schemas.errors import UnknownTopic
-from infaas.schemas.topics import WORK_GROUP
-
-ASK_TIMEOUT_S = 2.0
-"""Of a question: an instance has to say something more often than every five seconds."""
 
 
 class Enquiries:
-    """Asks what the work group has committed, and what is in its topics; one thread calls it.
+    """Asks what a group has committed, and what is in its topics; one thread calls it.
 
     Args:
         settings: of the cell.
         client_id: shown by the broker.
+        group: full name.
+        timeout_s: of a question.
     """
 
-    def __init__(self, settings: BusSettings, *, client_id: str) -> None:
-        group = settings.names.group(WORK_GROUP)
+    def __init__(self, settings: BusSettings, *, client_id: str, group: str, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
         self._consumer = Consumer(settings.consumer(client_id, group, reset="error", wait_ms=10))  # never assigned
         self._closed = False
 
@@ -43,20 +41,18 @@ class Enquiries:
             KafkaUnavailable: if the broker does not answer.
         """
         count = ask(
-            lambda: ask_partition_count(self._consumer, topic, ASK_TIMEOUT_S), f"asking for {topic}", ASK_TIMEOUT_S
+            lambda: ask_partition_count(self._consumer, topic, self._timeout_s), f"asking for {topic}", self._timeout_s
         )
         if partition >= count:
             raise UnknownTopic(f"{topic} has {count} partitions, not yet a partition {partition}")
 
-    def committed(self, topic: str, partitions: Iterable[int]) -> dict[int, Commit]:
-        """What the group last committed for these partitions.
+    def commits(self, places: Iterable[Place]) -> dict[Place, Commit]:
+        """What the group last committed there.
 
         Raises:
             KafkaUnavailable: if the broker does not answer.
         """
-        places = [(topic, partition) for partition in partitions]
-        commits = ask_commits(self._consumer, places, ASK_TIMEOUT_S)
-        return {partition: commit for (_, partition), commit in commits.items()}
+        return ask_commits(self._consumer, places, self._timeout_s)
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The low watermark and the end of a partition, asked of the broker.
@@ -66,11 +62,25 @@ class Enquiries:
         """
         where = TopicPartition(topic, partition)
         watermarks = ask(
-            lambda: self._consumer.get_watermark_offsets(where, timeout=ASK_TIMEOUT_S),
-            f"asking for the end of {topic}-{partition}",
-            ASK_TIMEOUT_S,
+            lambda: self._consumer.get_watermark_offsets(where, timeout=self._timeout_s),
+            f"asking for the range of {topic}-{partition}",
+            self._timeout_s,
         )
         return int(watermarks[0]), int(watermarks[1])
+
+    def first_since(self, topic: str, partition: int, since_ms: int) -> int | None:
+        """The first offset whose record is of that time or later, epoch ms; None = there is none.
+
+        Raises:
+            RetryableError: if the broker does not answer, or has no such partition yet.
+        """
+        where = TopicPartition(topic, partition, since_ms)
+        offset = ask(
+            lambda: self._consumer.offsets_for_times([where], timeout=self._timeout_s)[0].offset,
+            f"asking for what is new in {topic}-{partition}",
+            self._timeout_s,
+        )
+        return None if offset < 0 else offset
 
     def close(self) -> None:
         """Closes the connections; of those who share them whoever comes first."""

@@ -27,8 +27,8 @@ from dataclasses import dataclass
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from infaas.bus.ask import ask
-from infaas.bus.commits import Commit, Place, ask_commits
+from infaas.bus.commits import Commit, Place
+from infaas.bus.enquiries import Enquiries
 from infaas.bus.errors import translate
 from infaas.bus.leaving import leave
 from infaas.bus.progress import Progress, start
@@ -39,7 +39,7 @@ from infaas.schemas.errors import Fenced, InfaasError, OffsetLost, ProducerFatal
 log = logging.getLogger(__name__)
 COMMIT_EVERY_S = 0.1
 REVOKE_DEADLINE_S = 2.0
-WATERMARK_TIMEOUT_S = 5.0
+ASK_TIMEOUT_S = 5.0
 HEAR_TIMEOUT_S = 0.5
 CLOSE_S = 5.0
 """After that a broker that does not answer finds out by itself that we have gone: its session timeout says so."""
@@ -100,9 +100,7 @@ class Intake:
             },
             logger=log,
         )
-        self._asker = Consumer(
-            settings.consumer(f"{client_id}-asks", group, reset="error", wait_ms=10)
-        )  # never assigned
+        self._enquiries = Enquiries(settings, client_id=f"{client_id}-asks", group=group, timeout_s=ASK_TIMEOUT_S)
         self._consumer.subscribe(topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
 
     def take(self, limit: int = 1000, timeout: float = 0.01) -> list[Record]:
@@ -111,9 +109,8 @@ class Intake:
         Raises:
             ProducerFatal: the client can't go on.
         """
-        self._join_again_at_once()  # what `consume` served last time
-        message = self._consumer.poll(timeout)
         self._join_again_at_once()
+        message = self._consumer.poll(timeout)
         if self._fatal is not None:
             raise self._fatal
         if message is None:
@@ -257,13 +254,13 @@ class Intake:
     def _close(self) -> None:
         self._commit(list(self._parts), wait=True)
         self._consumer.close()
-        self._asker.close()
+        self._enquiries.close()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._member_id = ""
         try:
             places = [(p.topic, p.partition) for p in partitions]
-            commits = ask_commits(self._asker, places, WATERMARK_TIMEOUT_S)
+            commits = self._enquiries.commits(places)
             begun = [self._start(place, commit) for place, commit in commits.items()]
         except InfaasError as error:
             # Without a start no partition may be consumed; a new process asks again.
@@ -297,7 +294,7 @@ class Intake:
         part = self._parts.get((topic, -1 if partition is None else partition))
         if part is None or partition is None:
             return
-        low, end = self._watermarks(topic, partition)
+        low, end = self._enquiries.watermarks(topic, partition)
         said = str(self._newest_ms.get((topic, partition), ""))
         cut = self._cut((topic, partition), part.taken, said, end)
         if cut is not None:
@@ -318,18 +315,10 @@ class Intake:
             part.add(offset)
         self.gaps.append(gap)
 
-    def _watermarks(self, topic: str, partition: int) -> tuple[int, int]:
-        where = TopicPartition(topic, partition)
-        return ask(
-            lambda: self._asker.get_watermark_offsets(where, timeout=WATERMARK_TIMEOUT_S),
-            f"asking for the range of {topic}-{partition}",
-            WATERMARK_TIMEOUT_S,
-        )
-
     def _start(self, place: Place, commit: Commit) -> TopicPartition:
         """Fixes where a partition starts: at its commit, or where the topic begins or ends if that is not in it."""
         committed = commit.offset
-        low, end = self._watermarks(*place)
+        low, end = self._enquiries.watermarks(*place)
         part = Progress(min(end, start(committed, low)))
         if committed is not None and committed < low:
             part = Progress(committed)
@@ -349,13 +338,8 @@ class Intake:
         if not (said.isascii() and said.isdigit()):
             return end if offset > end else None
         newest_ms = self._newest_ms[place] = int(said)
-        newer = TopicPartition(*place, newest_ms + 1)
-        first = ask(
-            lambda: self._asker.offsets_for_times([newer], timeout=WATERMARK_TIMEOUT_S)[0].offset,
-            f"asking for what is new in {place[0]}-{place[1]}",
-            WATERMARK_TIMEOUT_S,
-        )
-        first = end if first < 0 else first  # none is newer
+        newer = self._enquiries.first_since(*place, newest_ms + 1)
+        first = end if newer is None else newer
         return first if first < offset else None
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from infaas.bus.ask import ask
 from infaas.bus.commits import Commit, Place
-from infaas.bus.enquiries import ASK_TIMEOUT_S, Enquiries
+from infaas.bus.enquiries import Enquiries
 from infaas.bus.errors import translate
 from infaas.bus.leaving import leave
 from infaas.bus.partition_count import ask_partition_count
@@ -29,6 +29,8 @@ from infaas.schemas.topics import WORK_GROUP
 log = logging.getLogger(__name__)
 WAIT_MS = 100  # data ends a wait at once; what begins waits for it, if nothing comes for what is there already
 SERVE_S = 0.001
+ASK_TIMEOUT_S = 2.0
+"""Of a question: an instance has to say something more often than every five seconds."""
 CLOSE_S = 1.0
 """It is no member of a group, so nobody waits for its leave."""
 KEPT = 64
@@ -45,6 +47,12 @@ class Answer:
     error: InfaasError | None = None
 
 
+def work_enquiries(settings: BusSettings, client_id: str) -> Enquiries:
+    """By whom the queues of one instance ask."""
+    group = settings.names.group(WORK_GROUP)
+    return Enquiries(settings, client_id=f"{client_id}-questions", group=group, timeout_s=ASK_TIMEOUT_S)
+
+
 class WorkQueue:
     """Consumes partitions by `assign()`, with explicit starts and commits.
 
@@ -59,7 +67,7 @@ class WorkQueue:
         self, settings: BusSettings, *, client_id: str, wait_ms: int = WAIT_MS, enquiries: Enquiries | None = None
     ) -> None:
         group = settings.names.group(WORK_GROUP)
-        self._enquiries = enquiries or Enquiries(settings, client_id=f"{client_id}-questions")
+        self._enquiries = enquiries or work_enquiries(settings, client_id)
         self._client_id = client_id
         self._beginning: dict[Place, int] = {}
         """Assigned, and not yet told to the client, with their offsets."""
@@ -83,7 +91,8 @@ class WorkQueue:
         Raises:
             KafkaUnavailable: if the broker does not answer.
         """
-        return self._enquiries.committed(topic, partitions)
+        commits = self._enquiries.commits((topic, partition) for partition in partitions)
+        return {partition: commit for (_, partition), commit in commits.items()}
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
         """The low watermark and the end of a partition, asked of the broker.

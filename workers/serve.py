@@ -12,12 +12,11 @@ from pathlib import Path
 
 from infaas.bus.claim_check import ClaimCheck
 from infaas.bus.dead_letters import DeadLetters
-from infaas.bus.enquiries import Enquiries
 from infaas.bus.outbox import Outbox
 from infaas.bus.replies import ReplySender
 from infaas.bus.repository import Repository
 from infaas.bus.settings import BusSettings
-from infaas.bus.workqueue import WorkQueue
+from infaas.bus.workqueue import WorkQueue, work_enquiries
 from infaas.engines import Engine, engine
 from infaas.host.channel import Inbox, child_channel
 from infaas.host.limits import told
@@ -52,7 +51,7 @@ class Connections:
     def open(cls, settings: BusSettings, order: Serve) -> Connections:
         """Begins to connect; the clients go on with it in threads of their own."""
         name = f"{order.worker}-{order.variant.variant}-{order.instance}"
-        enquiries = Enquiries(settings, client_id=f"{name}-questions")
+        enquiries = work_enquiries(settings, name)
         return cls(
             outbox=Outbox(settings, client_id=name),
             online=WorkQueue(settings, client_id=name, enquiries=enquiries),

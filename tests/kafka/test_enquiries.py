@@ -1,8 +1,7 @@
 """Who begins a partition is told at once what it has to know, whatever fetch of its own waits meanwhile."""
 
 from infaas.bus.admin import Admin
-from infaas.bus.enquiries import ASK_TIMEOUT_S
-from infaas.bus.workqueue import WorkQueue
+from infaas.bus.workqueue import ASK_TIMEOUT_S, WorkQueue
 
 VARIANT = "double.v1.onnxruntime-cpu1-fp32"
 LONG_MS = 10_000
