@@ -94,9 +94,10 @@ def _small(stack: Stack, turns: int) -> dict[str, float]:
         idle = _idle(sides["system"], stack)
         for turn in range(turns):
             progress(f"turn {turn + 1} of {turns}: one in flight, 200/s, 1,000/s, 512 in flight, a burst")
-            for side in [*sides.values()][
-                :: -1 if turn % 2 else 1
-            ]:  # what one leaves behind is not always the other's to pay
+            in_turn = [*sides.values()]
+            if turn % 2:
+                in_turn.reverse()  # what one leaves behind is not always the other's to pay
+            for side in in_turn:
                 _turn(side)
         progress(f"{HELD_RATE:g}/s for {HELD_S:g} s each")
         for side in sides.values():
