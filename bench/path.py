@@ -37,7 +37,7 @@ T_BURST, T_RATE, T_PACED_S = 600, 60.0, 5.0
 WARM_UP, WARM_ROUNDS, CALM = 20_000, 6, 0.15
 """Java compiles what it runs, and again where queries come in another way: its compiler takes half a core from whoever is measured.
 So both sides are asked in every way until a round costs the broker as much as the one before, or for so many rounds."""
-IDLE_S = 15.0
+IDLE_S, CALM_S, STOP_S = 15.0, 20.0, 30.0
 OBJECTIVE_MS = 60_000
 
 
@@ -89,20 +89,33 @@ def _small(stack: Stack, turns: int) -> dict[str, float]:
             "system": held.enter_context(_system(stack, "small")),
             "floor": held.enter_context(_plain(stack.settings, model, ("forward", "serve"))),
         }
-        _warm_up(sides)
+        with _one_instance(stack):
+            _warm_up(sides)
+            for turn in range(turns):
+                progress(f"turn {turn + 1} of {turns}: one in flight, 200/s, 1,000/s, 512 in flight, a burst")
+                in_turn = [*sides.values()]
+                if turn % 2:
+                    in_turn.reverse()  # what one leaves behind is not always the other's to pay
+                for side in in_turn:
+                    _turn(side)
+            progress(f"{HELD_RATE:g}/s for {HELD_S:g} s each")
+            for side in sides.values():
+                side.add("held", side.client.paced(HELD_RATE, HELD_S))
         progress("an idle cell")
         idle = _idle(sides["system"], stack)
-        for turn in range(turns):
-            progress(f"turn {turn + 1} of {turns}: one in flight, 200/s, 1,000/s, 512 in flight, a burst")
-            in_turn = [*sides.values()]
-            if turn % 2:
-                in_turn.reverse()  # what one leaves behind is not always the other's to pay
-            for side in in_turn:
-                _turn(side)
-        progress(f"{HELD_RATE:g}/s for {HELD_S:g} s each")
-        for side in sides.values():
-            side.add("held", side.client.paced(HELD_RATE, HELD_S))
         return _small_figures(sides["system"], sides["floor"]) | {"idle_cores": idle}
+
+
+@contextlib.contextmanager
+def _one_instance(stack: Stack) -> Iterator[None]:
+    """While the scaler is away nothing is started: a second instance, which it would want at 512 in flight, has no floor to stand beside."""
+    scaler = stack.services["scaler"]
+    scaler.ask_to_stop()
+    scaler.join(time.monotonic() + STOP_S)
+    try:
+        yield
+    finally:
+        scaler.start()
 
 
 def _warm_up(sides: Mapping[str, Side]) -> None:
@@ -170,13 +183,14 @@ def _large(stack: Stack, turns: int) -> dict[str, float]:
             "system": held.enter_context(_system(stack, "large")),
             "bare": held.enter_context(_plain(stack.settings, model, ("bare",))),
         }
-        for side in sides.values():
-            side.client.burst(100)
-        for turn in range(turns):
-            progress(f"turn {turn + 1} of {turns}: a slow model, a burst and {T_RATE:g}/s")
+        with _one_instance(stack):
             for side in sides.values():
-                side.add("burst", [side.client.burst(T_BURST)])
-                side.add("60", side.client.paced(T_RATE, T_PACED_S))
+                side.client.burst(100)
+            for turn in range(turns):
+                progress(f"turn {turn + 1} of {turns}: a slow model, a burst and {T_RATE:g}/s")
+                for side in sides.values():
+                    side.add("burst", [side.client.burst(T_BURST)])
+                    side.add("60", side.client.paced(T_RATE, T_PACED_S))
         system, bare = sides["system"], sides["bare"]
         out = {
             "t_burst": system.median("burst") / bare.median("burst"),
@@ -268,7 +282,7 @@ def _idle(system: Side, stack: Stack) -> float:
     for service in stack.services.values():
         top = psutil.Process(service.pid)
         everybody += [top, *top.children(recursive=True)]
-    time.sleep(5.0)  # what the last query set off
+    time.sleep(CALM_S)  # what the last query set off, and a scaler that has just come
     before, begun = sum(map(_cpu_s, everybody)), time.perf_counter()
     time.sleep(IDLE_S)
     return round((sum(map(_cpu_s, everybody)) - before) / (time.perf_counter() - begun), 4)
